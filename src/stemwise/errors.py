@@ -1,0 +1,35 @@
+"""The errors a user may meet: each message is one sentence that says what is wrong and what to do."""
+
+from __future__ import annotations
+
+
+class StemwiseError(Exception):
+    """Base of every error that stemwise raises for its user; commands print it and exit non-zero."""
+
+
+class AudioError(StemwiseError):
+    """A file that cannot be read or written as audio."""
+
+
+class ModelError(StemwiseError):
+    """An unknown model, or a checkpoint that does not fit its network."""
+
+
+class DataError(StemwiseError):
+    """A data set, track or label file that breaks its contract."""
+
+
+class RecipeError(StemwiseError):
+    """A training recipe with unknown, missing or contradictory keys."""
+
+
+class OutputError(StemwiseError):
+    """A result that cannot be written where it was asked for."""
+
+
+class Cancelled(StemwiseError):
+    """Work that was stopped on request before its end."""
+
+
+class AudioWarning(UserWarning):
+    """Audio that was read only in part."""
