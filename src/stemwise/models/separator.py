@@ -1,0 +1,162 @@
+"""The contract that every network keeps, so that engine and objectives never know which one they hold.
+
+A separator maps a mixture waveform to a `Prediction`: what it estimates of each source, in the
+representation it declares, and the activity of each source where it has a head for it. It also says
+how a reference stem looks in that representation and how estimates become waveforms again, and its
+`Grid` says where a song may be cut.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from stemwise import spectral
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where a song may be cut for a network; every length in samples at the network's rate.
+
+    A piece of `m * alignment` samples starting at a multiple of `alignment` is computed exactly as
+    in one pass over the whole song when the network sees `before` samples in front of it and `after`
+    samples behind it (zeros where the song has none).
+    """
+
+    hop: int
+    """Distance of activity frames (and spectrogram frames, where there are any)."""
+    alignment: int
+    """Pieces start at its multiples: the hop times the network's total time stride."""
+    before: int
+    after: int
+    crop: int = 0
+    """Samples at each end of the input that the network uses only as context (valid convolutions)."""
+    finite: bool = True
+    """False where no finite context makes pieces exact (recurrent and attention networks)."""
+
+    def input_length(self, samples: int) -> int:
+        """Shortest input the network accepts that is at least `samples` long."""
+        remainder = (self.before + self.after) % self.alignment if self.crop else 0
+        pieces = max(1, -(-(samples - remainder) // self.alignment))
+        return pieces * self.alignment + remainder
+
+    def scaled(self, factor: float) -> Grid:
+        """The same grid at `factor` times the sample rate."""
+        names = ("hop", "alignment", "before", "after", "crop")
+        return replace(self, **{name: int(getattr(self, name) * factor) for name in names})
+
+
+@dataclass
+class Prediction:
+    """What a network says of a batch of mixtures, for the input less `Grid.crop` at each end.
+
+    estimates: (batch, source, channel, bin, frame) spectrograms or (batch, source, channel, sample)
+    waveforms. mixture: the mixture in the same representation, (batch, channel, ...). masks: real
+    factors with the shape of the estimates. activity: logits (batch, activity source, frame), frame
+    i centred `i * Grid.hop` samples after the start of the cropped input.
+    """
+
+    mixture: Tensor
+    estimates: Tensor
+    masks: Tensor | None = None
+    activity: Tensor | None = None
+
+
+class Separator(nn.Module, ABC):
+    """A network with its sources, its sample rate, and the way from waveforms to waveforms."""
+
+    kind: ClassVar[str]
+    """Name of the network in recipes, checkpoints and `stemwise.models.build`."""
+
+    grid: Grid
+    segment: float = 20.0
+    """Seconds of song computed at a time when the user names none."""
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        sample_rate: int,
+        channels: int,
+        activity_sources: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.sources = tuple(sources)
+        self.sample_rate = sample_rate
+        self.channels = channels
+        self.activity_sources = tuple(activity_sources)
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments, JSON-ready: `type(self)(**config)` builds the same network."""
+
+    @abstractmethod
+    def forward(self, mixture: Tensor) -> Prediction:
+        """Estimate the sources of `mixture` (batch, channel, sample); see `Grid.input_length`."""
+
+    @abstractmethod
+    def represent(self, stems: Tensor) -> Tensor:
+        """Reference stems (batch, source, channel, sample) in the representation of the estimates."""
+
+    @abstractmethod
+    def reconstruct(self, prediction: Prediction) -> Tensor:
+        """Waveforms (batch, source, channel, sample) of the estimates, as long as the cropped input."""
+
+    @property
+    def frame_rate(self) -> float:
+        """Activity frames per second."""
+        return self.sample_rate / self.grid.hop
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trainable parameters."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+
+class SpectrogramSeparator(Separator):
+    """A separator that multiplies the mixture's short-time spectrum by one mask per source."""
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        sample_rate: int,
+        channels: int,
+        activity_sources: Sequence[str],
+        *,
+        n_fft: int,
+        hop: int,
+    ) -> None:
+        super().__init__(sources, sample_rate, channels, activity_sources)
+        self.n_fft, self.hop = n_fft, hop
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.window: Tensor
+
+    def spectrum(self, waveform: Tensor) -> Tensor:
+        """Centred short-time spectrum: (..., sample) to complex (..., bin, frame)."""
+        return spectral.stft(waveform, self.window, self.hop)
+
+    def waveform(self, spectrum: Tensor, samples: int) -> Tensor:
+        """Inverse of `spectrum`: complex (..., bin, frame) to (..., sample)."""
+        return spectral.istft(spectrum, self.window, self.hop, samples)
+
+    def _crop_frames(self, spectrum: Tensor) -> Tensor:
+        margin = self.grid.crop // self.hop
+        return spectrum[..., margin : spectrum.shape[-1] - margin] if margin else spectrum
+
+    def represent(self, stems: Tensor) -> Tensor:
+        """Complex spectra of reference stems, cropped as the network crops its input."""
+        return self._crop_frames(self.spectrum(stems))
+
+    def reconstruct(self, prediction: Prediction) -> Tensor:
+        """Waveforms of complex estimates; magnitudes take the mixture's phase."""
+        estimates = prediction.estimates
+        if not estimates.is_complex():
+            phase = torch.exp(1j * prediction.mixture.angle()).unsqueeze(1)
+            estimates = estimates * phase
+        samples = (prediction.mixture.shape[-1] - 1) * self.hop
+        return self.waveform(estimates, samples)

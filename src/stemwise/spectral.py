@@ -1,0 +1,127 @@
+"""Short-time spectra and what is done to them between the network and the waveform."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def stft(waveform: Tensor, window: Tensor, hop: int) -> Tensor:
+    """Centred short-time Fourier transform.
+
+    waveform: (..., sample), real. Returns complex (..., bin, frame) with
+    `len(window) // 2 + 1` bins and `samples // hop + 1` frames; frame i is centred at sample
+    `i * hop`. The signal counts as zero outside its ends, so that a piece of a song, given enough
+    context, has the same frames as the song.
+    """
+    n_fft = window.shape[0]
+    flat = waveform.reshape(-1, waveform.shape[-1])
+    spectrum = torch.stft(
+        flat, n_fft, hop, window=window, center=True, pad_mode="constant", return_complex=True
+    )
+    return spectrum.reshape(*waveform.shape[:-1], *spectrum.shape[-2:])
+
+
+def istft(spectrum: Tensor, window: Tensor, hop: int, samples: int) -> Tensor:
+    """Least-squares inverse of `stft`: complex (..., bin, frame) to real (..., sample)."""
+    flat = spectrum.reshape(-1, *spectrum.shape[-2:])
+    waveform = torch.istft(flat, window.shape[0], hop, window=window, center=True, length=samples)
+    return waveform.reshape(*spectrum.shape[:-2], samples)
+
+
+def griffin_lim(
+    magnitudes: Tensor,
+    mixture: Tensor,
+    window: Tensor,
+    hop: int,
+    iterations: int = 10,
+) -> Tensor:
+    """Refine the mixture's phase until it agrees with the estimated magnitudes.
+
+    magnitudes: (batch, source, channel, bin, frame), at least 0. mixture: complex
+    (batch, channel, bin, frame), the phase to start from (paper Stoller 2018, section 3.3, uses 10
+    iterations of Griffin & Lim 1984). Returns complex spectra with the shape of `magnitudes`.
+    """
+    spectrum = magnitudes * torch.exp(1j * mixture.angle()).unsqueeze(1)
+    samples = (mixture.shape[-1] - 1) * hop
+    for _ in range(iterations):
+        consistent = stft(istft(spectrum, window, hop, samples), window, hop)
+        spectrum = magnitudes * torch.exp(1j * consistent.angle())
+    return spectrum
+
+
+def wiener(estimates: Tensor, mixture: Tensor, iterations: int = 1, window: int = 300) -> Tensor:
+    """Multichannel Wiener filtering by expectation maximisation (Nugraha et al. 2016).
+
+    estimates: complex (batch, source, channel, bin, frame), first guesses whose sum need not be the
+    mixture. mixture: complex (batch, channel, bin, frame), one or two channels. Spatial covariances
+    are estimated on blocks of `window` frames. Returns estimates of the same shape that sum to the
+    mixture wherever it has energy. The 2 x 2 inverses are in closed form.
+    """
+    if mixture.shape[1] > 2:
+        raise ValueError(f"wiener filters one or two channels, not {mixture.shape[1]}")
+    blocks = []
+    for start in range(0, mixture.shape[-1], window):
+        part = slice(start, start + window)
+        blocks.append(_wiener_block(estimates[..., part], mixture[..., part], iterations))
+    return torch.cat(blocks, dim=-1)
+
+
+def _wiener_block(estimates: Tensor, mixture: Tensor, iterations: int) -> Tensor:
+    # a common scale keeps the regularisation meaningful for loud and quiet songs
+    scale = mixture.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-10)
+    mixture = mixture / scale
+    estimates = estimates / scale.unsqueeze(1)
+    for _ in range(iterations):
+        estimates = _wiener_step(estimates, mixture)
+    return estimates * scale.unsqueeze(1)
+
+
+def _wiener_step(estimates: Tensor, mixture: Tensor) -> Tensor:
+    """One EM iteration: power and spatial covariance of each source, then the filter."""
+    eps = 1e-10
+    power = estimates.abs().square().mean(dim=2)  # (batch, source, bin, frame)
+    weight = power.sum(dim=-1).clamp_min(eps)  # (batch, source, bin)
+    left = estimates[:, :, 0]
+    if mixture.shape[1] == 1:
+        total = power.sum(dim=1, keepdim=True).clamp_min(eps)
+        return (power / total * mixture).unsqueeze(2)
+    right = estimates[:, :, 1]
+    cov_ll = left.abs().square().sum(-1) / weight
+    cov_rr = right.abs().square().sum(-1) / weight
+    cov_lr = (left * right.conj()).sum(-1) / weight
+    return _apply_filter(power, cov_ll, cov_rr, cov_lr, mixture, eps)
+
+
+def _apply_filter(
+    power: Tensor, cov_ll: Tensor, cov_rr: Tensor, cov_lr: Tensor, mixture: Tensor, eps: float
+) -> Tensor:
+    """v_k R_k (sum_j v_j R_j)^-1 x for every bin and frame, with the 2 x 2 inverse written out."""
+    mix_ll = torch.einsum("bsft,bsf->bft", power, cov_ll) + eps
+    mix_rr = torch.einsum("bsft,bsf->bft", power, cov_rr) + eps
+    mix_lr = torch.einsum("bsft,bsf->bft", power.to(cov_lr.dtype), cov_lr)
+    determinant = (mix_ll * mix_rr - mix_lr.abs().square()).clamp_min(eps * eps)
+    x_l, x_r = mixture[:, 0], mixture[:, 1]
+    white_l = ((mix_rr * x_l - mix_lr * x_r) / determinant).unsqueeze(1)
+    white_r = ((mix_ll * x_r - mix_lr.conj() * x_l) / determinant).unsqueeze(1)
+    out_l = power * (cov_ll.unsqueeze(-1) * white_l + cov_lr.unsqueeze(-1) * white_r)
+    out_r = power * (cov_lr.conj().unsqueeze(-1) * white_l + cov_rr.unsqueeze(-1) * white_r)
+    return torch.stack([out_l, out_r], dim=2)
+
+
+def local_level(spectrum: Tensor, frames: int, floor: float) -> Tensor:
+    """Root-mean-square level around each frame, to make a network blind to a song's loudness.
+
+    spectrum: (batch, channel, bin, frame). Averages `2 * frames + 1` frames, zeros beyond the ends.
+    Returns (batch, 1, 1, frame), at least `floor`.
+    """
+    energy = spectrum.abs().square().mean(dim=(1, 2)).unsqueeze(1)
+    smooth = F.avg_pool1d(energy, 2 * frames + 1, stride=1, padding=frames)
+    return smooth.sqrt().clamp_min(floor).unsqueeze(1)
+
+
+Refinement = Callable[[Tensor, Tensor], Tensor]
+"""(estimates, mixture spectrum) to refined complex estimates."""
