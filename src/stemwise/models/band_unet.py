@@ -1,9 +1,9 @@
 """The network of the default model `band`: a small U-Net with masks and an activity head.
 
-It sees how loud each bin is in the left, right, mid and side signal, relative to the music around
+It sees how loud each band is in the left, right, mid and side signal, relative to the music around
 it, so that neither the song's volume nor its sample rate matters: at 44.1 kHz the transform has
 4096 points, at 22.05 kHz 2048, and the 1024 bins below 11 kHz are the same. Masks are a softmax over
-sources, so the stems sum to the mixture.
+sources, so the stems sum to the mixture. Inside the network maps are (batch, channel, frame, band).
 """
 
 from __future__ import annotations
@@ -12,28 +12,31 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stemwise import spectral
 from stemwise.models.blocks import Stage
 from stemwise.models.separator import Grid, Prediction, SpectrogramSeparator
 
 BINS = 1024
 """Bins the network sees: all below 11 025 Hz but the last."""
-TOP = 64
-"""Highest masks whose mean serves every bin above those the network sees."""
+BANDS = 512
+"""Bins 0-255 one by one, 256-511 in pairs, 512-1023 in fours: below the width of a spectral peak."""
+TOP = 16
+"""Highest bands whose mean mask serves every bin above those the network sees."""
 LEVEL_FRAMES = 32
 """Frames on each side over which the level is taken (0.74 s)."""
-STRIDES = ((2, 2), (2, 2), (2, 2), (1, 2), (1, 2))
-"""Stride in (frame, bin) from each resolution to the next; the stem halves the bins first."""
+STRIDES = ((2, 2), (2, 2), (2, 2), (1, 2))
+"""Stride in (frame, band) from each resolution to the next; the stem halves the bands first."""
 
 
 class BandUNet(SpectrogramSeparator):
     """Stereo separation and activity of any set of sources.
 
     sample_rate: 44 100 or 22 050 Hz, or any rate r whose transform size 4096 * r / 44 100 is a whole
-    number; the parameters do not depend on it. channel_counts: features of each resolution, from 512
-    bins down to 16.
+    number; the parameters do not depend on it. widths: features of each resolution, from 256 bands
+    down to 16. depth: convolutions of each resolution on each side of the U. squeezed and hidden:
+    channels and units of the spectrum blocks.
     """
 
     kind = "band-unet"
@@ -43,24 +46,34 @@ class BandUNet(SpectrogramSeparator):
         self,
         sources: Sequence[str] = ("vocals", "drums", "bass", "other"),
         sample_rate: int = 44100,
-        channel_counts: Sequence[int] = (20, 40, 64, 96, 128, 160),
-        depths: Sequence[int] = (1, 2, 2, 2, 2, 2),
-        reduction: int = 8,
+        widths: Sequence[int] = (32, 64, 96, 144, 192),
+        depth: int = 2,
+        squeezed: int = 8,
+        hidden: int = 128,
     ) -> None:
         n_fft = round(4096 * sample_rate / 44100)
         super().__init__(sources, sample_rate, 2, sources, n_fft=n_fft, hop=n_fft // 4)
         self._config = {
             "sources": list(sources),
             "sample_rate": sample_rate,
-            "channel_counts": list(channel_counts),
-            "depths": list(depths),
-            "reduction": reduction,
+            "widths": list(widths),
+            "depth": depth,
+            "squeezed": squeezed,
+            "hidden": hidden,
         }
-        self.network = BandNetwork(len(self.sources), channel_counts, depths, reduction)
-        context = self.network.context_frames() + LEVEL_FRAMES + 2
+        self.network = BandNetwork(len(self.sources), widths, depth, squeezed, hidden)
         stride = self.network.time_stride
+        context = self.network.context_frames() + LEVEL_FRAMES + 2
         context = -(-context // stride) * stride * self.hop
         self.grid = Grid(self.hop, stride * self.hop, before=context, after=context)
+        index = torch.cat([
+            torch.arange(256),
+            torch.arange(256, 384).repeat_interleave(2),
+            torch.arange(384, BANDS).repeat_interleave(4),
+            torch.full((n_fft // 2 + 1 - BINS,), BANDS),
+        ])
+        self.register_buffer("band_of_bin", index, persistent=False)
+        self.band_of_bin: Tensor
 
     @property
     def config(self) -> dict[str, Any]:
@@ -77,26 +90,46 @@ class BandUNet(SpectrogramSeparator):
         """mixture: (batch, 2, sample), a whole number of alignments long."""
         spectrum = self.spectrum(mixture)
         # the last frame shares the mask of the one before: frames stay a multiple of the stride
-        features, level = self._features(spectrum[:, :, :BINS, :-1])
-        logits, activity = self.network(features, level)
+        powers, level = self._powers(spectrum[:, :, :BINS, :-1].transpose(-1, -2))
+        logits, activity = self.network(powers, level)
         masks = logits.float().softmax(dim=1)
-        masks = _repeat_last(self._full_band(masks.transpose(-1, -2), spectrum.shape[2]))
         activity = _repeat_last(activity.float())
-        return Prediction(spectrum, masks * spectrum.unsqueeze(1), masks, activity)
+        return Prediction(spectrum, masks=masks, expand=self._full_band, activity=activity)
 
-    def _features(self, spectrum: Tensor) -> tuple[Tensor, Tensor]:
-        """Magnitudes of left, right, mid and side over the local level: (batch, 4, frame, bin)."""
-        spectrum = spectrum * (2.0 / self.window.sum())
-        level = spectral.local_level(spectrum, LEVEL_FRAMES, floor=1e-6)
-        left, right = spectrum[:, 0], spectrum[:, 1]
-        views = torch.stack([left, right, (left + right) / 2, (left - right) / 2], dim=1)
-        relative = (views.abs() / level).transpose(-1, -2)
-        return relative.contiguous(memory_format=torch.channels_last), level
+    def _powers(self, spectrum: Tensor) -> tuple[Tensor, Tensor]:
+        """Power of left, right, mid and side in each band over the local level, and that level.
 
-    def _full_band(self, masks: Tensor, bins: int) -> Tensor:
-        """Extend masks (..., BINS, frame) to all bins with the mean of the highest."""
-        top = masks[..., -TOP:, :].mean(dim=-2, keepdim=True)
-        return torch.cat([masks, top.expand(*top.shape[:-2], bins - BINS, -1)], dim=-2)
+        spectrum: complex (batch, 2, frame, bin). Returns (batch, 4, frame, BANDS) and
+        (batch, 1, frame, 1), a mean power per bin where a full-scale sine has power 1.
+        """
+        with torch.autocast(spectrum.device.type, enabled=False):
+            spectrum = spectrum * (2.0 / self.window.sum())
+            parts = torch.view_as_real(spectrum)
+            left, right = parts[:, 0], parts[:, 1]
+            cross = _merge((left * right).sum(-1)) / 2
+            power_left, power_right = _merge(left.square().sum(-1)), _merge(right.square().sum(-1))
+            half = (power_left + power_right) / 4
+            mid, side = (half + cross).clamp_min(0), (half - cross).clamp_min(0)
+            powers = torch.stack([power_left, power_right, mid, side], dim=1)
+            mean = half.mean(dim=-1).unsqueeze(1)
+            width = 2 * LEVEL_FRAMES + 1
+            level = F.avg_pool1d(mean, width, stride=1, padding=LEVEL_FRAMES).unsqueeze(-1)
+            level = level.clamp_min(1e-12)
+            return powers / level, level
+
+    def _full_band(self, masks: Tensor) -> Tensor:
+        """Masks of bands (..., frame, BANDS) to masks of all bins (..., bin, frame + 1)."""
+        top = masks[..., -TOP:].mean(dim=-1, keepdim=True)
+        full = torch.cat([masks, top], dim=-1)
+        full = torch.cat([full, full[..., -1:, :]], dim=-2)
+        return full.index_select(-1, self.band_of_bin).transpose(-1, -2)
+
+
+def _merge(x: Tensor) -> Tensor:
+    """Mean over the bins of each band: (batch, frame, BINS) to (batch, frame, BANDS)."""
+    pairs = x[..., 256:512].unflatten(-1, (128, 2)).mean(-1)
+    fours = x[..., 512:].unflatten(-1, (128, 4)).mean(-1)
+    return torch.cat([x[..., :256], pairs, fours], dim=-1)
 
 
 def _repeat_last(x: Tensor) -> Tensor:
@@ -104,58 +137,57 @@ def _repeat_last(x: Tensor) -> Tensor:
 
 
 class BandNetwork(nn.Module):
-    """Relative magnitudes in; mask logits and activity logits out.
+    """Relative powers in; mask logits and activity logits out.
 
     Every resolution has a `Stage` on the way down and one on the way up; the way up adds what the
     way down kept.
     """
 
     def __init__(
-        self, sources: int, channels: Sequence[int], depths: Sequence[int], reduction: int
+        self, sources: int, widths: Sequence[int], depth: int, squeezed: int, hidden: int
     ) -> None:
         super().__init__()
-        self.sources, self.depths = sources, tuple(depths)
-        bins = [BINS // 2 ** (level + 1) for level in range(len(channels))]
-        strides = STRIDES[: len(channels) - 1]
-        self.whiten = nn.BatchNorm1d(4 * BINS)
-        self.stem = nn.Conv2d(5, channels[0], (3, 4), stride=(1, 2), padding=(1, 1))
-        position = torch.linspace(-1, 1, BINS).expand(1, 1, 1, BINS)
-        self.register_buffer("position", position.clone(), persistent=False)
-        self.position: Tensor
-        pairs = list(zip(channels, channels[1:], strides, strict=False))
+        self.sources, self.depth, self.levels = sources, depth, len(widths)
+        bands = [BANDS // 2 ** (level + 1) for level in range(self.levels)]
+        strides = STRIDES[: self.levels - 1]
+        pairs = list(zip(widths, widths[1:], strides, strict=False))
+        self.whiten = Whiten(4, BANDS)
+        self.stem = nn.Conv2d(4, widths[0], (3, 4), stride=(1, 2), padding=(1, 1))
+        self.position = nn.Parameter(torch.zeros(widths[0], 1, bands[0]))
         self.encoder = nn.ModuleList(
-            Stage(c, f, d, reduction) for c, f, d in zip(channels, bins, depths, strict=True)
+            Stage(c, f, depth, squeezed=squeezed, hidden=hidden)
+            for c, f in zip(widths, bands, strict=True)
         )
         self.down = nn.ModuleList(nn.Conv2d(a, b, s, stride=s) for a, b, s in pairs)
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, s, stride=s) for a, b, s in pairs)
         self.decoder = nn.ModuleList(
-            Stage(c, f, d, reduction)
-            for c, f, d in zip(channels[:-1], bins[:-1], depths[:-1], strict=True)
+            Stage(c, f, depth, squeezed=squeezed, hidden=hidden)
+            for c, f in zip(widths[:-1], bands[:-1], strict=True)
         )
-        self.mask = nn.ConvTranspose2d(channels[0], 2 * sources, (1, 4), (1, 2), padding=(0, 1))
+        self.mask = nn.ConvTranspose2d(widths[0], 2 * sources, (1, 4), (1, 2), padding=(0, 1))
         self.time_stride = 1
         for stride, _ in strides:
             self.time_stride *= stride
-        self.activity = ActivityHead(sources, channels[-1] * bins[-1], self.time_stride)
+        self.activity = ActivityHead(sources, widths[-1] * bands[-1], self.time_stride)
 
     def context_frames(self) -> int:
-        """Frames on one side that an output frame depends on (upper bound)."""
+        """Frames on one side that an output frame depends on (an upper bound)."""
         total, stride = 1, 1
-        for level, depth in enumerate(self.depths):
-            passes = 1 if level == len(self.depths) - 1 else 2
-            total += passes * depth * stride
-            if level < len(STRIDES):
+        for level in range(self.levels):
+            passes = 1 if level == self.levels - 1 else 2
+            total += passes * self.depth * stride
+            if level < self.levels - 1:
                 stride *= STRIDES[level][0]
         return total + 2 * stride + self.activity.context
 
-    def forward(self, relative: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """relative: (batch, 4, frame, bin); level: (batch, 1, 1, frame), the scale taken out.
+    def forward(self, powers: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """powers: (batch, 4, frame, BANDS); level: (batch, 1, frame, 1), the scale taken out.
 
-        Returns mask logits (batch, source, channel, frame, bin) and activity logits
+        Returns mask logits (batch, source, channel, frame, BANDS) and activity logits
         (batch, source, frame).
         """
-        batch, _, frames, _ = relative.shape
-        x = self._input(relative)
+        x = self.whiten((powers + 1e-8).pow(0.15))
+        x = self.stem(x.contiguous(memory_format=torch.channels_last)) + self.position
         kept = []
         for stage, down in zip(self.encoder, self.down, strict=False):
             x = stage(x)
@@ -164,23 +196,45 @@ class BandNetwork(nn.Module):
         x = deepest = self.encoder[-1](x)
         for up, stage, skip in reversed(list(zip(self.up, self.decoder, kept, strict=True))):
             x = stage(up(x) + skip)
-        logits = self.mask(x).reshape(batch, self.sources, 2, frames, BINS)
-        return logits, self.activity(deepest, logits, relative, level)
+        logits = self.mask(x).unflatten(1, (self.sources, 2)).contiguous()
+        return logits, self.activity(deepest, logits, powers, level)
 
-    def _input(self, relative: Tensor) -> Tensor:
-        """Compressed, whitened per bin, with the frequency of each bin as a fifth channel."""
-        batch, views, frames, bins = relative.shape
-        x = relative.pow(0.3).permute(0, 1, 3, 2).reshape(batch, views * bins, frames)
-        x = self.whiten(x).reshape(batch, views, bins, frames).permute(0, 1, 3, 2)
-        position = self.position.expand(batch, 1, frames, bins).to(x.dtype)
-        return self.stem(torch.cat([x, position], dim=1).contiguous(
-            memory_format=torch.channels_last))
+
+class Whiten(nn.Module):
+    """Shift and scale every band of every view to mean 0 and deviation 1 by running statistics."""
+
+    def __init__(self, views: int, bands: int, momentum: float = 0.01) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(views, 1, bands))
+        self.register_buffer("variance", torch.ones(views, 1, bands))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self.mean: Tensor
+        self.variance: Tensor
+        self.seen: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, view, frame, band) to the same shape."""
+        if self.training:
+            self._update(x.detach().float())
+        scale = (self.variance + 1e-5).rsqrt()
+        return torch.addcmul(-self.mean * scale, x, scale)
+
+    @torch.no_grad()
+    def _update(self, x: Tensor) -> None:
+        self.seen += 1
+        rate = max(self.momentum, 1 / int(self.seen))  # a plain mean over the first batches
+        variance, mean = torch.var_mean(x, dim=(0, 2), keepdim=True)
+        difference = mean[0] - self.mean
+        self.mean += rate * difference
+        spread = variance[0] + (1 - rate) * difference.square()
+        self.variance += rate * (spread - self.variance)
 
 
 class ActivityHead(nn.Module):
-    """When does each source play: from the deepest features and from the energy its masks let pass."""
+    """When each source plays: from the deepest features and from the power its masks let pass."""
 
-    BANDS = 8
+    GROUPS = 8
     WIDTH = 64
     context = 16
     """Frames on one side that its convolutions over time reach."""
@@ -188,10 +242,11 @@ class ActivityHead(nn.Module):
     def __init__(self, sources: int, features: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
+        energies = sources * self.GROUPS + 1
         self.deep = nn.Conv1d(features, self.WIDTH, 1)
-        self.energy_norm = nn.BatchNorm1d(sources * self.BANDS + 1)
+        self.energy_norm = nn.BatchNorm1d(energies)
         self.mix = nn.Sequential(
-            nn.Conv1d(self.WIDTH + sources * self.BANDS + 1, self.WIDTH, 9, padding=4, bias=False),
+            nn.Conv1d(self.WIDTH + energies, self.WIDTH, 9, padding=4, bias=False),
             nn.BatchNorm1d(self.WIDTH),
             nn.ReLU(),
             nn.Conv1d(self.WIDTH, self.WIDTH, 9, padding=12, dilation=3, bias=False),
@@ -200,15 +255,13 @@ class ActivityHead(nn.Module):
             nn.Conv1d(self.WIDTH, sources, 1),
         )
 
-    def forward(self, deepest: Tensor, logits: Tensor, relative: Tensor, level: Tensor) -> Tensor:
+    def forward(self, deepest: Tensor, logits: Tensor, powers: Tensor, level: Tensor) -> Tensor:
         """Activity logits (batch, source, frame)."""
-        batch, sources, _, frames, _ = logits.shape
         deep = self.deep(deepest.permute(0, 1, 3, 2).flatten(1, 2))
         deep = deep.repeat_interleave(self.stride, dim=-1)
-        passed = logits.float().softmax(dim=1) * relative[:, None, :2]
-        power = passed.square().reshape(batch, sources, 2, frames, self.BANDS, -1).mean(dim=(2, 5))
-        energy = torch.log(power + 1e-4).permute(0, 1, 3, 2).flatten(1, 2)
-        loudness = torch.log(level.flatten(1, 2))
-        energy = self.energy_norm(torch.cat([energy, loudness], dim=1))
+        passed = logits.float().softmax(dim=1).square() * powers[:, None, :2]
+        grouped = passed.unflatten(-1, (self.GROUPS, -1)).mean(dim=(2, 5))
+        energy = torch.log(grouped + 1e-5).transpose(-1, -2).flatten(1, 2)
+        energy = self.energy_norm(torch.cat([energy, torch.log(level[..., 0])], dim=1))
         out: Tensor = self.mix(torch.cat([deep.float(), energy], dim=1))
         return out

@@ -1,4 +1,4 @@
-"""Building blocks that more than one network is made of. Maps are (batch, channel, frame, bin)."""
+"""Building blocks that more than one network is made of. Maps are (batch, channel, frame, band)."""
 
 from __future__ import annotations
 
@@ -20,39 +20,45 @@ class ConvBlock(nn.Sequential):
         super().__init__(*layers)
 
 
-class FrequencyBlock(nn.Module):
-    """A residual two-layer perceptron along frequency, the same for every channel and frame.
+class SpectrumBlock(nn.Module):
+    """A residual perceptron over the whole spectrum of each frame.
 
-    It lets each bin see its harmonics, which a stack of small convolutions reaches only at its
-    deepest level (the time-distributed fully connected block of Choi et al. 2020).
+    It lets each band see its harmonics, which a stack of small convolutions reaches only at its
+    deepest level. Like the time-distributed dense blocks of Choi et al. (2020), but over a few
+    squeezed channels at once, so that it is one matrix product.
     """
 
-    def __init__(self, channels: int, bins: int, bottleneck: int) -> None:
+    def __init__(self, channels: int, bands: int, squeezed: int, hidden: int) -> None:
         super().__init__()
-        self.down = nn.Parameter(torch.empty(bottleneck, bins))
-        self.up = nn.Parameter(torch.empty(bins, bottleneck))
-        self.norm_down = nn.BatchNorm2d(channels)
-        self.norm_up = nn.BatchNorm2d(channels)
-        nn.init.kaiming_uniform_(self.down, a=5**0.5)
-        nn.init.kaiming_uniform_(self.up, a=5**0.5)
+        self.squeeze = nn.Conv2d(channels, squeezed, 1, bias=False)
+        self.squeeze_norm = nn.BatchNorm2d(squeezed)
+        self.inward = nn.Linear(bands * squeezed, hidden, bias=False)
+        self.norm = nn.BatchNorm1d(hidden)
+        self.outward = nn.Linear(hidden, bands * squeezed)
+        self.expand = nn.Conv2d(squeezed, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channel, frame, bin) to the same shape."""
-        # with channels last, (bin, channel) matrices are contiguous: weights multiply from the left
-        hidden = torch.matmul(self.down, x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        hidden = torch.relu(self.norm_down(hidden)).permute(0, 2, 3, 1)
-        out = torch.matmul(self.up, hidden).permute(0, 3, 1, 2)
-        return x + torch.relu(self.norm_up(out))
+        """(batch, channel, frame, band) to the same shape."""
+        batch, _, frames, bands = x.shape
+        squeezed = torch.relu(self.squeeze_norm(self.squeeze(x)))
+        # with channels last in memory, (band, channel) of a frame is one contiguous row
+        rows = squeezed.permute(0, 2, 3, 1).reshape(batch * frames, -1)
+        rows = self.outward(torch.relu(self.norm(self.inward(rows))))
+        maps = rows.reshape(batch, frames, bands, -1).permute(0, 3, 1, 2)
+        return x + self.expand(torch.relu(maps))
 
 
 class Stage(nn.Module):
-    """Convolutions, then the frequency block: one resolution of one side of the U."""
+    """Convolutions, then the spectrum block: one resolution of one side of the U."""
 
-    def __init__(self, channels: int, bins: int, depth: int, reduction: int) -> None:
+    def __init__(
+        self, channels: int, bands: int, depth: int, *, squeezed: int, hidden: int
+    ) -> None:
         super().__init__()
         self.convolutions = ConvBlock(channels, depth)
-        self.frequency = FrequencyBlock(channels, bins, max(8, bins // reduction))
+        self.spectrum = SpectrumBlock(channels, bands, squeezed, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channel, frame, bin) to the same shape."""
-        return self.frequency(self.convolutions(x))
+        """(batch, channel, frame, band) to the same shape."""
+        out: Tensor = self.spectrum(self.convolutions(x))
+        return out

@@ -9,7 +9,7 @@ how a reference stem looks in that representation and how estimates become wavef
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -51,20 +51,62 @@ class Grid:
         return replace(self, **{name: int(getattr(self, name) * factor) for name in names})
 
 
-@dataclass
 class Prediction:
     """What a network says of a batch of mixtures, for the input less `Grid.crop` at each end.
 
-    estimates: (batch, source, channel, bin, frame) spectrograms or (batch, source, channel, sample)
-    waveforms. mixture: the mixture in the same representation, (batch, channel, ...). masks: real
-    factors with the shape of the estimates. activity: logits (batch, activity source, frame), frame
-    i centred `i * Grid.hop` samples after the start of the cropped input.
+    mixture: the mixture in the separator's representation, (batch, channel, ...): a complex
+    spectrum (bin, frame) or a waveform (sample). activity: logits (batch, activity source, frame),
+    frame i centred `i * Grid.hop` samples after the start of the cropped input, or None.
+
+    A network gives either estimates or masks, real factors of the mixture; masks may be at a
+    coarser resolution that `expand` brings to the mixture's. Estimates are made on demand, because
+    nothing but training needs those of all sources at once.
     """
 
-    mixture: Tensor
-    estimates: Tensor
-    masks: Tensor | None = None
-    activity: Tensor | None = None
+    def __init__(
+        self,
+        mixture: Tensor,
+        *,
+        masks: Tensor | None = None,
+        expand: Callable[[Tensor], Tensor] | None = None,
+        estimates: Tensor | None = None,
+        activity: Tensor | None = None,
+    ) -> None:
+        if (masks is None) == (estimates is None):
+            raise ValueError("a prediction holds either masks or estimates")
+        self.mixture, self.activity = mixture, activity
+        self._masks, self._expand, self._estimates = masks, expand, estimates
+
+    @property
+    def masks(self) -> Tensor | None:
+        """(batch, source, channel, bin, frame), or None where the network estimates directly."""
+        if self._masks is None or self._expand is None:
+            return self._masks
+        return self._expand(self._masks)
+
+    @property
+    def estimates(self) -> Tensor:
+        """(batch, source, channel, ...) in the mixture's representation."""
+        if self._estimates is None:
+            masks = self.masks
+            assert masks is not None
+            self._estimates = _scale(self.mixture.unsqueeze(1), masks)
+        return self._estimates
+
+    def source(self, index: int) -> Tensor:
+        """The estimate of one source, (batch, channel, ...)."""
+        if self._estimates is not None:
+            return self._estimates[:, index]
+        assert self._masks is not None
+        mask = self._masks[:, index]
+        return _scale(self.mixture, mask if self._expand is None else self._expand(mask))
+
+
+def _scale(spectrum: Tensor, mask: Tensor) -> Tensor:
+    """mask * spectrum, without the conversion of the mask to complex numbers."""
+    if not spectrum.is_complex():
+        return mask * spectrum
+    return torch.view_as_complex(torch.view_as_real(spectrum) * mask.unsqueeze(-1))
 
 
 class Separator(nn.Module, ABC):
@@ -154,9 +196,11 @@ class SpectrogramSeparator(Separator):
 
     def reconstruct(self, prediction: Prediction) -> Tensor:
         """Waveforms of complex estimates; magnitudes take the mixture's phase."""
-        estimates = prediction.estimates
-        if not estimates.is_complex():
-            phase = torch.exp(1j * prediction.mixture.angle()).unsqueeze(1)
-            estimates = estimates * phase
         samples = (prediction.mixture.shape[-1] - 1) * self.hop
-        return self.waveform(estimates, samples)
+        stems = []
+        for index in range(len(self.sources)):
+            estimate = prediction.source(index)
+            if not estimate.is_complex():
+                estimate = torch.polar(estimate, prediction.mixture.angle())
+            stems.append(self.waveform(estimate, samples))
+        return torch.stack(stems, dim=1)

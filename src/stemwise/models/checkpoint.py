@@ -1,0 +1,122 @@
+"""Weights on disk: safetensors with the network's name and configuration as JSON in the header."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stemwise.errors import ModelError, OutputError
+from stemwise.models.registry import NETWORKS, build, nearest, weights
+
+if TYPE_CHECKING:
+    import torch
+
+    from stemwise.models.separator import Separator
+
+HEADER = "stemwise"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a checkpoint says of itself: network, configuration, and how it was made."""
+
+    network: str
+    config: dict[str, Any]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def save(
+    separator: Separator, path: str | Path, *, half: bool = False, **metadata: Any
+) -> None:
+    """Write a separator's weights, atomically.
+
+    half: store floating-point tensors in 16 bits. metadata: JSON-ready facts (the recipe, what was
+    measured) kept in the header. Raises OutputError where the file cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    tensors = {name: _stored(value, half) for name, value in separator.state_dict().items()}
+    header = {"network": separator.kind, "config": separator.config, "metadata": metadata}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file(tensors, temporary, {HEADER: json.dumps(header)})
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"Cannot write the checkpoint {path}: {error.strerror}.") from error
+
+
+def _stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.half() if half and tensor.is_floating_point() else tensor.clone()
+
+
+def locate(name: str | Path) -> Path:
+    """The checkpoint file of a trained model's name or of a path. Raises ModelError for neither."""
+    known = weights()
+    if str(name) in known:
+        path = known[str(name)].path
+        if not path.is_file():
+            raise ModelError(
+                f"The weights of {name!r} are missing from this installation ({path}): "
+                "install stemwise again."
+            )
+        return path
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.suffix or os.sep in str(name):
+        raise ModelError(f"There is no checkpoint {path}.")
+    if str(name) in NETWORKS:
+        raise ModelError(
+            f"{str(name)!r} is a network without trained weights: train it, and give the checkpoint."
+        )
+    raise ModelError(f"There is no model {str(name)!r}: {nearest(str(name), list(known))}")
+
+
+def read_card(name: str | Path) -> Card:
+    """Read what a checkpoint says of itself, without its weights and without torch."""
+    from safetensors import SafetensorError, safe_open
+
+    path = locate(name)
+    try:
+        with safe_open(path, framework="np") as file:
+            header = (file.metadata() or {}).get(HEADER)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is not a readable safetensors file: {error}.") from error
+    if header is None:
+        raise ModelError(f"{path} was not written by stemwise: its header names no network.")
+    content = json.loads(header)
+    return Card(content["network"], content["config"], content.get("metadata", {}))
+
+
+def load(name: str | Path, device: str | torch.device = "cpu", **config: Any) -> Separator:
+    """A separator with trained weights, ready for inference.
+
+    name: a trained model or a checkpoint's path. config: options that replace the stored ones and
+    leave the parameters' shapes alone (`sample_rate=` of `band-unet`). Raises ModelError, listing
+    what does not fit, and never loads in part.
+    """
+    from safetensors.torch import load_file
+
+    path = locate(name)
+    card = read_card(path)
+    separator = build(card.network, **{**card.config, **config})
+    tensors = load_file(path)
+    expected = separator.state_dict()
+    problems = [f"missing {key}" for key in expected if key not in tensors]
+    problems += [f"unexpected {key}" for key in tensors if key not in expected]
+    problems += [
+        f"{key} is {tuple(tensors[key].shape)}, not {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in tensors and tensors[key].shape != value.shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:8]) + (" ..." if len(problems) > 8 else "")
+        raise ModelError(f"{path} does not fit the network {card.network!r}: {shown}.")
+    separator.load_state_dict(tensors)
+    return separator.to(device).eval()

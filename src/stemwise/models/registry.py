@@ -1,0 +1,95 @@
+"""Which networks there are, and which trained weights come with the package.
+
+Nothing here imports torch: `stemwise models` and `--help` read this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stemwise.errors import ModelError
+
+if TYPE_CHECKING:
+    from stemwise.models.separator import Separator
+
+
+@dataclass(frozen=True)
+class Network:
+    """Where a network's class is, and where its idea comes from."""
+
+    module: str
+    attribute: str
+    paper: str
+
+
+NETWORKS: dict[str, Network] = {
+    "band-unet": Network("stemwise.models.band_unet", "BandUNet", "stemwise's own"),
+    "joint-unet": Network("stemwise.models.joint_unet", "JointUNet", "Stoller et al. 2018"),
+}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A trained model: its checkpoint and what one may do with it."""
+
+    name: str
+    network: str
+    path: Path
+    licence: str
+    summary: str
+
+
+def weights() -> dict[str, Weights]:
+    """Trained models by name, whether or not their files are present."""
+    folder = Path(str(files("stemwise.models") / "weights"))
+    band = Weights(
+        "band",
+        "band-unet",
+        folder / "band.safetensors",
+        "MIT",
+        "vocals, drums, bass, other and when each plays; learnt from rendered songs only",
+    )
+    return {band.name: band}
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """'; did you mean ...' where a known name is close, else the list of known names."""
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}."
+
+
+def network_class(name: str) -> type[Separator]:
+    """The class of a network. Raises ModelError, naming the nearest, where there is none."""
+    if name not in NETWORKS:
+        raise ModelError(f"There is no network {name!r}: {nearest(name, list(NETWORKS))}")
+    entry = NETWORKS[name]
+    found: type[Separator] = getattr(import_module(entry.module), entry.attribute)
+    return found
+
+
+def build(name: str, sources: Sequence[str] | None = None, **config: Any) -> Separator:
+    """A new network with random weights.
+
+    Raises ModelError for an unknown network, an unknown option (with the nearest valid one), or a
+    value the network refuses.
+    """
+    from inspect import signature
+
+    found = network_class(name)
+    known = list(signature(found.__init__).parameters)[1:]
+    for key in config:
+        if key not in known:
+            hint = nearest(key, known)
+            raise ModelError(f"The network {name!r} has no option {key!r}: {hint}")
+    if sources is not None:
+        config["sources"] = list(sources)
+    try:
+        return found(**config)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"The network {name!r} cannot be built: {error}.") from error
