@@ -1,0 +1,254 @@
+"""Random excerpts for training, each a pure function of (seed, index).
+
+Excerpt i never depends on how many threads read, nor on where a run was interrupted: batch t of
+batch size B is excerpts t * B ... t * B + B - 1. Reading and drawing happen here (NumPy, CPU);
+applying the drawn gains and swaps to the samples happens on the training device (`augment.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stemwise.data.track import Track
+
+_TARGET_LEVEL = 0.1  # linear RMS that `equalise` brings a stem's active parts to
+_EQUALISE_LIMIT = 4.0  # largest gain or attenuation (12 dB): faint stems are not blown up
+_ACTIVE = 0.5  # label probability above which a frame counts as active
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is drawn at random for an excerpt. All zeros: excerpts as they are in the songs.
+
+    Attributes:
+        remix: probability that the stems come from different songs.
+        gain_db: standard deviation of the gain of each stem, in decibels.
+        level_db: standard deviation of the gain of the whole mix, in decibels.
+        swap: probability that left and right are exchanged, in all stems together.
+        drop: per stem, the probability that it is left out of the mix.
+        prefer_active: probability that an excerpt starts where a randomly chosen stem plays.
+        polarity: probability, per stem, that its sign is flipped.
+        equalise: bring the active parts of all stems to one RMS before the other gains.
+    """
+
+    remix: float = 0.0
+    gain_db: float = 0.0
+    level_db: float = 0.0
+    swap: float = 0.0
+    drop: dict[str, float] = field(default_factory=dict)
+    prefer_active: float = 0.0
+    polarity: float = 0.0
+    equalise: bool = False
+
+
+@dataclass
+class Excerpt:
+    """One excerpt before its gains are applied.
+
+    Attributes:
+        stems: float32 (source, channel, sample); zeros where a stem is unknown or dropped.
+        rest: float32 (channel, sample), what the mixture holds besides the known stems; None
+            where the stems are the whole mixture.
+        supervised: bool (source,), whether the stem is known.
+        activity: float32 (activity source, frame), 1 while the source plays; frame i is centred
+            at sample i * hop.
+        activity_known: bool (activity source,).
+        gains: float32 (source,), signed linear gain of each stem; 0 for a dropped one.
+        level: linear gain of the whole mix.
+        swap: whether the channels are exchanged.
+        origin: "track@seconds" of every song that was read, for error messages.
+    """
+
+    stems: np.ndarray
+    rest: np.ndarray | None
+    supervised: np.ndarray
+    activity: np.ndarray
+    activity_known: np.ndarray
+    gains: np.ndarray
+    level: float
+    swap: bool
+    origin: tuple[str, ...]
+
+
+class Sampler:
+    """Draws excerpts of a fixed length from tracks.
+
+    Args:
+        tracks: songs of one sample rate, each at least `samples` long.
+        sources: order of the stems.
+        activity_sources: order of the activity labels.
+        samples: excerpt length.
+        hop: samples per activity frame.
+        seed: stream of excerpts; other seeds give other excerpts.
+    """
+
+    def __init__(
+        self,
+        tracks: Sequence[Track],
+        sources: Sequence[str],
+        activity_sources: Sequence[str],
+        samples: int,
+        hop: int,
+        seed: int,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self.tracks = list(tracks)
+        self.sources = tuple(sources)
+        self.activity_sources = tuple(activity_sources)
+        self.samples = samples
+        self.hop = hop
+        self.seed = seed
+        self.augmentation = augmentation or Augmentation()
+        self._with_source = {s: [t for t in self.tracks if s in t.stems] for s in self.sources}
+
+    @property
+    def frames(self) -> int:
+        """Activity frames of an excerpt: one at its first sample, then one per hop."""
+        return self.samples // self.hop + 1
+
+    def excerpt(self, index: int) -> Excerpt:
+        """Excerpt number `index` (>= 0) of this sampler's stream."""
+        rng = np.random.default_rng([self.seed, index])
+        augmentation = self.augmentation
+        # Every random number is drawn whether used or not, so that switching one augmentation
+        # off leaves the other draws of the same index as they were.
+        count = len(self.sources)
+        remix = rng.random() < augmentation.remix
+        swap = bool(rng.random() < augmentation.swap)
+        level = float(10 ** (augmentation.level_db * rng.standard_normal() / 20))
+        gains = 10 ** (augmentation.gain_db * rng.standard_normal(count) / 20)
+        signs = np.where(rng.random(count) < augmentation.polarity, -1.0, 1.0)
+        drops = np.array([augmentation.drop.get(source, 0.0) for source in self.sources])
+        dropped = rng.random(count) < drops
+        song = self.tracks[int(rng.integers(len(self.tracks)))]
+        whole = all(source in song.stems for source in self.sources)
+        if whole:
+            origins = self._draw_origins(song, remix, rng)
+            excerpt = self._from_stems(origins, dropped)
+        else:  # what is missing can neither be remixed nor left out of the mix
+            gains, signs = np.ones(count), np.ones(count)
+            excerpt = self._from_mixture(song, self._draw_start(song, None, rng))
+            origins = []
+        if augmentation.equalise:
+            gains = (
+                gains
+                * [
+                    _equaliser(track, source) if not out else 1.0
+                    for (track, _), source, out in zip(origins, self.sources, dropped, strict=True)
+                ]
+                if whole
+                else gains
+            )
+        excerpt.gains = np.where(dropped & whole, 0.0, gains * signs).astype(np.float32)
+        excerpt.level = level
+        excerpt.swap = swap
+        return excerpt
+
+    def _draw_origins(
+        self, song: Track, remix: bool, rng: np.random.Generator
+    ) -> list[tuple[Track, int]]:
+        """Song and start of every stem: the same for all, or one of its own each for a remix."""
+        if not remix:
+            return [(song, self._draw_start(song, None, rng))] * len(self.sources)
+        origins: list[tuple[Track, int]] = []
+        for source in self.sources:
+            choices = self._with_source[source]
+            track = choices[int(rng.integers(len(choices)))]
+            origins.append((track, self._draw_start(track, source, rng)))
+        return origins
+
+    def _draw_start(self, track: Track, source: str | None, rng: np.random.Generator) -> int:
+        """A random start; with probability `prefer_active` one whose middle has a stem playing."""
+        last = track.samples - self.samples
+        start = int(rng.integers(last + 1))
+        prefer = rng.random() < self.augmentation.prefer_active
+        choice, position = rng.random(2)
+        labels = track.labels
+        if not prefer or labels is None:
+            return start
+        if source is None:
+            source = self.sources[int(choice * len(self.sources))]
+        if source not in labels.sources:
+            return start
+        active = np.flatnonzero(labels.probabilities[labels.sources.index(source)] > _ACTIVE)
+        if not len(active):
+            return start
+        centre = active[int(position * len(active))] / labels.frame_rate * track.sample_rate
+        # Anywhere in the excerpt, not always in its middle: keep the uniform draw's fraction.
+        offset = start / max(1, last) * self.samples
+        return int(np.clip(centre - offset, 0, last))
+
+    def _from_stems(self, origins: list[tuple[Track, int]], dropped: np.ndarray) -> Excerpt:
+        excerpt = self._empty()
+        names: list[str] = []
+        for i, (source, (track, start)) in enumerate(zip(self.sources, origins, strict=True)):
+            if not dropped[i]:
+                excerpt.stems[i] = track.read_stem(source, start, self.samples)
+            names.append(_origin(track, start))
+        excerpt.supervised[:] = True
+        by_source = dict(zip(self.sources, origins, strict=True))
+        lost = dict(zip(self.sources, dropped, strict=True))
+        for j, source in enumerate(self.activity_sources):
+            if lost.get(source, False):
+                excerpt.activity_known[j] = True  # left out of the mix: silent for certain
+            elif source in by_source:
+                self._label(excerpt, j, *by_source[source])
+            elif len(set(names)) == 1:  # a label without stem belongs to its own song's mix
+                self._label(excerpt, j, *origins[0])
+        excerpt.origin = tuple(dict.fromkeys(names))
+        return excerpt
+
+    def _from_mixture(self, track: Track, start: int) -> Excerpt:
+        """An excerpt of a track that lacks stems: known stems, and the rest of its mixture."""
+        excerpt = self._empty()
+        excerpt.rest = track.read_mixture(start, self.samples).copy()
+        for i, source in enumerate(self.sources):
+            if source in track.stems:
+                excerpt.stems[i] = track.read_stem(source, start, self.samples)
+                excerpt.supervised[i] = True
+                excerpt.rest -= excerpt.stems[i]
+        for j in range(len(self.activity_sources)):
+            self._label(excerpt, j, track, start)
+        excerpt.origin = (_origin(track, start),)
+        return excerpt
+
+    def _label(self, excerpt: Excerpt, row: int, track: Track, start: int) -> None:
+        """Fill one row of activity by nearest time; leave it unknown where there is no label."""
+        labels = track.labels
+        source = self.activity_sources[row]
+        if labels is None or source not in labels.sources:
+            return
+        times = (start + self.hop * np.arange(self.frames)) / track.sample_rate
+        frames = np.rint(times * labels.frame_rate).astype(np.int64)
+        probabilities = labels.probabilities[labels.sources.index(source)]
+        frames = np.minimum(frames, len(probabilities) - 1)
+        excerpt.activity[row] = probabilities[frames] > _ACTIVE
+        excerpt.activity_known[row] = True
+
+    def _empty(self) -> Excerpt:
+        return Excerpt(
+            stems=np.zeros((len(self.sources), 2, self.samples), dtype=np.float32),
+            rest=None,
+            supervised=np.zeros(len(self.sources), dtype=bool),
+            activity=np.zeros((len(self.activity_sources), self.frames), dtype=np.float32),
+            activity_known=np.zeros(len(self.activity_sources), dtype=bool),
+            gains=np.ones(len(self.sources), dtype=np.float32),
+            level=1.0,
+            swap=False,
+            origin=(),
+        )
+
+
+def _origin(track: Track, start: int) -> str:
+    return f"{track.name}@{start / track.sample_rate:.2f}s"
+
+
+def _equaliser(track: Track, source: str) -> float:
+    """Gain that brings a stem's active parts to the common level, within 12 dB."""
+    level = track.active_level(source)
+    if level is None:
+        return 1.0
+    return float(np.clip(_TARGET_LEVEL / level, 1 / _EQUALISE_LIMIT, _EQUALISE_LIMIT))

@@ -1,0 +1,116 @@
+"""What a run tells: a CSV file, TensorBoard where wanted, and a live line in the terminal."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from stemwise.errors import RecipeError
+
+
+class RunLog:
+    """Figures of a run as rows (step, kind, figures as JSON) in `log.csv`.
+
+    kind is "train" or "validation". A resumed run drops the rows after its step and goes on.
+    """
+
+    def __init__(self, folder: Path, start: int, *, tensorboard: bool = False) -> None:
+        self.path = folder / "log.csv"
+        rows = [row for row in read_log(self.path) if row[0] <= start] if start else []
+        part = self.path.with_name(".log.csv.part")
+        with part.open("w", newline="", encoding="utf-8") as file:
+            _write(file, [("step", "kind", "figures")])
+            _write(file, [(step, kind, json.dumps(figures)) for step, kind, figures in rows])
+        part.replace(self.path)
+        self._file = self.path.open("a", newline="", encoding="utf-8")
+        self._board = _tensorboard(folder, start) if tensorboard else None
+
+    def add(self, step: int, kind: str, figures: Mapping[str, float]) -> None:
+        """Append one row, flushed at once."""
+        rounded = {name: float(f"{value:.6g}") for name, value in figures.items()}
+        _write(self._file, [(step, kind, json.dumps(rounded))])
+        self._file.flush()
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def read_log(path: Path) -> list[tuple[int, str, dict[str, float]]]:
+    """Rows of a run's `log.csv`: step, kind, figures; empty without the file.
+
+    A last row that a killed run left unfinished is left out.
+    """
+    if not path.is_file():
+        return []
+    rows: list[tuple[int, str, dict[str, float]]] = []
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in list(csv.reader(file))[1:]:
+            if len(row) != 3 or not row[2].endswith("}"):
+                break
+            rows.append((int(row[0]), row[1], json.loads(row[2])))
+    return rows
+
+
+def _write(file: Any, rows: list[tuple[Any, ...]]) -> None:
+    csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def _tensorboard(folder: Path, start: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise RecipeError(
+            "TensorBoard logs need the package tensorboard; install it or leave the option out"
+        ) from error
+    return SummaryWriter(  # type: ignore[no-untyped-call]
+        str(folder / "tensorboard"), purge_step=start + 1 if start else None
+    )
+
+
+class LiveLine:
+    """A progress bar with the latest figures; plain lines where the output is no terminal."""
+
+    def __init__(self, steps: int, start: int, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self._live = self.console.is_terminal
+        self._progress = Progress(
+            TextColumn("step {task.completed}/{task.total}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=self.console,
+            disable=not self._live,
+        )
+        self._task = self._progress.add_task("", total=steps, completed=start)
+
+    def __enter__(self) -> LiveLine:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def step(self, step: int) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=step)
+
+    def show(self, step: int, kind: str, figures: Mapping[str, float]) -> None:
+        """Show figures: beside the bar while training, as a line of their own otherwise."""
+        text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        if self._live and kind == "train":
+            self._progress.update(self._task, description=text)
+        else:
+            self.console.print(f"{kind} {step}: {text}", highlight=False, soft_wrap=True)

@@ -1,0 +1,244 @@
+"""Training recipes: validated YAML, one base and small deltas on it.
+
+A recipe names a separator, the data's treatment, an objective, a weighting, a procedure, and how
+long and how to validate. `extends` names another recipe that it changes; `key=value` arguments
+change single keys (`data.remix=0.3`). Unknown keys are errors that name the nearest valid key.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stemwise.errors import RecipeError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SeparatorSection(_Section):
+    """The network: name in `stemwise.models.build`, its sources, its constructor's arguments."""
+
+    name: str
+    sources: tuple[str, ...] | None = None
+    config: dict[str, Any] = {}
+    initial: Path | None = None
+    """Checkpoint whose weights training starts from (fine-tuning); None: fresh weights."""
+
+
+class DataSection(_Section):
+    """Excerpts and their random changes; see `stemwise.data.sampling.Augmentation`."""
+
+    seconds: float = Field(3.0, gt=0)
+    remix: float = Field(0.0, ge=0, le=1)
+    gain_db: float = Field(0.0, ge=0)
+    level_db: float = Field(0.0, ge=0)
+    swap: float = Field(0.0, ge=0, le=1)
+    drop: dict[str, float] = {}
+    prefer_active: float = Field(0.0, ge=0, le=1)
+    polarity: float = Field(0.0, ge=0, le=1)
+    equalise: bool = False
+    workers: int = Field(1, ge=0)
+    ahead: int = Field(3, ge=1)
+
+
+class ObjectiveSection(_Section):
+    """`l1` or `mse` in the network's representation, or `spectral` (see objectives.Spectral)."""
+
+    name: Literal["l1", "mse", "spectral"] = "l1"
+    magnitude: bool = False
+    complex_weight: float = Field(0.5, ge=0, le=1)
+    floor: float = Field(0.02, gt=0)
+
+
+class WeightingSection(_Section):
+    """How the tasks' losses are summed."""
+
+    name: Literal["fixed"] = "fixed"
+    weights: dict[str, float] = {"separation": 1.0, "activity": 1.0}
+
+
+class OptimiserSection(_Section):
+    """AdamW; weight decay skips biases and the scales of normalisations."""
+
+    name: Literal["adamw"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.0, ge=0)
+    clip: float | None = Field(None, gt=0)
+    """Largest norm of the gradient; None does not clip."""
+
+
+class ScheduleSection(_Section):
+    """Linear warm-up, constant, then linear decay to zero over the last `decay` of the steps."""
+
+    warmup: int = Field(0, ge=0)
+    decay: float = Field(0.0, ge=0, le=1)
+
+
+class EmaSection(_Section):
+    """Running average of the weights; early in training it forgets faster."""
+
+    decay: float = Field(0.999, ge=0, lt=1)
+
+
+class ValidationSection(_Section):
+    """Fixed excerpts of held-out songs, judged with the averaged weights."""
+
+    every: int = Field(500, ge=1)
+    excerpts: int = Field(24, ge=1)
+    seconds: float = Field(6.0, gt=0)
+    seed: int = 1
+    select: Literal["loss", "sdr"] = "sdr"
+    """What makes a checkpoint the best: the smallest loss or the largest mean SDR."""
+
+
+class CheckpointSection(_Section):
+    """When the state of the run is written; the last `keep` are kept."""
+
+    minutes: float | None = Field(5.0, gt=0)
+    every: int | None = Field(None, ge=1)
+    keep: int = Field(2, ge=1)
+
+
+class Recipe(_Section):
+    """Everything that decides what a training run learns, apart from the data itself."""
+
+    name: str
+    notes: str = ""
+    separator: SeparatorSection
+    sample_rate: int | None = None
+    """Rate at which training runs; None: the separator's own."""
+    seed: int = 0
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    data: DataSection = DataSection()
+    objective: ObjectiveSection = ObjectiveSection()
+    weighting: WeightingSection = WeightingSection()
+    procedure: Literal["joint"] = "joint"
+    optimiser: OptimiserSection = OptimiserSection()
+    schedule: ScheduleSection = ScheduleSection()
+    ema: EmaSection | None = None
+    validation: ValidationSection = ValidationSection()
+    checkpoint: CheckpointSection = CheckpointSection()
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = False
+    threads: int | None = Field(None, ge=1)
+    """CPU threads; None: PyTorch's choice. Resumed runs repeat bit for bit with the same number."""
+    log_every: int = Field(20, ge=1)
+
+    def dump(self) -> str:
+        """The whole recipe as YAML, with every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe file, or a recipe of this package by name, and apply `key=value` overrides.
+
+    Raises:
+        RecipeError: no such recipe, an unknown key or a value out of range, naming the key.
+    """
+    values = _read(recipe, ())
+    for override in overrides:
+        _override(values, override)
+    return parse_recipe(values)
+
+
+def parse_recipe(values: Mapping[str, Any]) -> Recipe:
+    """Validate a recipe given as nested mappings; RecipeError names the first wrong key."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(_explain(error)) from error
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("stemwise.recipes")
+    return sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def _read(recipe: str | Path, seen: tuple[str, ...]) -> dict[str, Any]:
+    """The recipe's values laid over those of the recipe it extends."""
+    text, folder = _text(recipe)
+    if str(recipe) in seen:
+        raise RecipeError(f"recipe {recipe} extends itself; remove one `extends`")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"recipe {recipe} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"recipe {recipe} must be a mapping of keys to values")
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    beside = folder / str(base) if folder is not None else Path(str(base))
+    return _merge(_read(beside if beside.is_file() else str(base), (*seen, str(recipe))), values)
+
+
+def _text(recipe: str | Path) -> tuple[str, Path | None]:
+    path = Path(recipe)
+    if path.is_file():
+        return path.read_text(encoding="utf-8"), path.parent
+    if path.suffix not in (".yaml", ".yml") and str(recipe) in recipe_names():
+        file = resources.files("stemwise.recipes") / f"{recipe}.yaml"
+        return file.read_text(encoding="utf-8"), None
+    raise RecipeError(
+        f"there is no recipe {recipe}; give a YAML file or one of: {', '.join(recipe_names())}"
+    )
+
+
+def _merge(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in delta.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"'{override}' is not of the form key=value, e.g. data.remix=0.3")
+    *parents, last = key.split(".")
+    section = values
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise RecipeError(f"'{key}' cannot be set: '{parent}' is a value, not a section")
+    try:
+        section[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"the value of '{override}' is not valid YAML") from error
+
+
+def _explain(error: ValidationError) -> str:
+    """One sentence on the first mistake, with the nearest valid key for a misspelt one."""
+    mistake = error.errors()[0]
+    key = ".".join(str(part) for part in mistake["loc"])
+    if mistake["type"] == "extra_forbidden":
+        *parents, last = (str(part) for part in mistake["loc"])
+        valid = _keys(parents)
+        near = difflib.get_close_matches(last, valid, n=1, cutoff=0.0)
+        return f"the recipe has an unknown key '{key}'; the nearest valid key is '{near[0]}'"
+    if mistake["type"] == "missing":
+        return f"the recipe lacks the key '{key}'"
+    return f"the recipe's '{key}' is wrong: {mistake['msg']} (it is {mistake['input']!r})"
+
+
+def _keys(parents: list[str]) -> list[str]:
+    section: type[BaseModel] = Recipe
+    for parent in parents:
+        annotation = section.model_fields[parent].annotation
+        for option in (annotation, *get_args(annotation)):
+            if isinstance(option, type) and issubclass(option, BaseModel):
+                section = option
+    return list(section.model_fields)

@@ -1,0 +1,391 @@
+"""Trains a separator from a recipe and folders of tracks: exact to resume, safe to kill.
+
+A run is a function of (recipe, tracks): everything random comes from the recipe's seed and the step
+number, so a run that was interrupted and resumed gives the same weights bit for bit on the same CPU
+with the same number of threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from stemwise import models
+from stemwise.data.batch import Loader
+from stemwise.data.folder import check_tracks
+from stemwise.data.sampling import Augmentation, Sampler
+from stemwise.data.track import Track
+from stemwise.errors import DataError, OutputError, RecipeError
+from stemwise.models.separator import Separator
+from stemwise.training import objectives
+from stemwise.training.checkpoint import list_checkpoints, load_state, save_checkpoint
+from stemwise.training.log import LiveLine, RunLog
+from stemwise.training.optimisation import Average, build_optimiser, learning_rate
+from stemwise.training.procedures import Joint, Learner
+from stemwise.training.recipe import ObjectiveSection, Recipe
+from stemwise.training.validation import validate
+from stemwise.training.weighting import Fixed
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a run ended.
+
+    Attributes:
+        step: steps done.
+        finished: whether that is all of them (False after a stop on request or out of time).
+        model: best network by validation, or the last one where nothing was validated.
+        figures: of the last validation.
+    """
+
+    step: int
+    finished: bool
+    model: Path
+    figures: dict[str, float]
+
+
+class Trainer:
+    """One run of a recipe in an output folder.
+
+    Args:
+        recipe: what to learn and how.
+        tracks: training songs at the recipe's sample rate.
+        validation: held-out songs; empty trains without validation.
+        folder: output folder: recipe.yaml, log.csv, checkpoints/, best.safetensors,
+            last.safetensors.
+        device: "auto" takes a GPU where there is one.
+        resume: go on from the newest checkpoint in `folder`; without one the run starts anew.
+        new_tracks: let a resumed run continue on other tracks than it was started with.
+        separator: network to train; None builds the recipe's.
+
+    Raises:
+        RecipeError, DataError, OutputError: see their messages.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        tracks: Sequence[Track],
+        validation: Sequence[Track],
+        folder: str | Path,
+        *,
+        device: str = "auto",
+        resume: bool = False,
+        new_tracks: bool = False,
+        tensorboard: bool = False,
+        separator: Separator | None = None,
+    ) -> None:
+        self.recipe, self.folder = recipe, Path(folder)
+        if recipe.threads is not None:
+            torch.set_num_threads(recipe.threads)
+        torch.manual_seed(recipe.seed)
+        self.device = _device(device)
+        self.separator = (separator or _build(recipe)).to(self.device)
+        if recipe.channels_last:
+            self.separator = self.separator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.learner = self._learner(self.separator)
+        self.average = Average(self.separator, recipe.ema.decay) if recipe.ema else None
+        self.judge = self._learner(self.average.module) if self.average else self.learner
+        self.loader = self._loader(tracks)
+        self.validation = self._validation_loader(validation) if validation else None
+        self.procedure = Joint()
+        self.history: list[dict[str, float]] = []
+        self.step, self.best, self.figures = 0, -float("inf"), dict[str, float]()
+        self.tracks_hash = _fingerprint(tracks)
+        self._prepare_folder(resume, new_tracks)
+        self.log = RunLog(self.folder, self.step, tensorboard=tensorboard)
+
+    def run(self, minutes: float | None = None) -> Result:
+        """Train up to the recipe's steps, or until `minutes` of wall-clock time are over.
+
+        Ctrl-C or SIGTERM ends the run after the present step. However it ends, a checkpoint is
+        written first; after a loss that is not a number the newest checkpoint stays as it is.
+        """
+        recipe = self.recipe
+        began = saved = time.monotonic()
+        window = _Window(self.loader)
+        stopped = False
+        with _stop_on_signal() as stop, LiveLine(recipe.steps, self.step) as line:
+            batches = self.loader.batches(self.step, recipe.steps)
+            self.separator.train()
+            for batch in batches:
+                self._set_learning_rate()
+                window.add(self.procedure.step(self.learner, batch, self.history))
+                self.step += 1
+                if self.average:
+                    self.average.update(self.separator, self.step - 1)
+                line.step(self.step)
+                if self.step % recipe.log_every == 0:
+                    self._report(line, "train", window.close())
+                if self.step % recipe.validation.every == 0 or self.step == recipe.steps:
+                    self._validate(line)
+                now = time.monotonic()
+                stopped = stop.is_set() or (minutes is not None and now - began > 60 * minutes)
+                if self._checkpoint_due(now - saved) or stopped or self.step == recipe.steps:
+                    self.save()
+                    saved = time.monotonic()
+                if stopped:
+                    break
+            batches.close()  # type: ignore[attr-defined]
+        return self._finish()
+
+    def save(self) -> Path:
+        """Write a checkpoint of the present state."""
+        state: dict[str, Any] = {
+            "step": self.step,
+            "weights": self.separator.state_dict(),
+            "optimiser": self.learner.optimiser.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+            "random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "best": self.best,
+            "figures": self.figures,
+            "history": self.history,
+            "tracks": self.tracks_hash,
+            "recipe": self.recipe.dump(),
+        }
+        return save_checkpoint(
+            self.folder / "checkpoints",
+            self._usable(),
+            state,
+            self.recipe.checkpoint.keep,
+            self._metadata(),
+        )
+
+    def _learner(self, separator: Separator) -> Learner:
+        recipe = self.recipe
+        return Learner(
+            separator=_at_rate(separator, recipe.sample_rate),
+            module=separator,
+            objective=build_objective(recipe.objective),
+            weighting=Fixed(recipe.weighting.weights),
+            optimiser=build_optimiser(self.separator, recipe.optimiser),
+            device=self.device,
+            bf16=recipe.precision == "bf16",
+            clip=recipe.optimiser.clip,
+        )
+
+    def _loader(self, tracks: Sequence[Track]) -> Loader:
+        data = self.recipe.data
+        augmentation = Augmentation(**data.model_dump(exclude={"seconds", "workers", "ahead"}))
+        unknown = sorted(set(augmentation.drop) - set(self.separator.sources))
+        if unknown:
+            raise RecipeError(
+                f"data.drop names '{unknown[0]}', which is no source of the separator "
+                f"({', '.join(self.separator.sources)})"
+            )
+        sampler = self._sampler(tracks, data.seconds, self.recipe.seed, augmentation)
+        return Loader(sampler, self.recipe.batch, data.workers, data.ahead)
+
+    def _validation_loader(self, tracks: Sequence[Track]) -> Loader:
+        section = self.recipe.validation
+        balanced = Augmentation(prefer_active=0.5)
+        sampler = self._sampler(tracks, section.seconds, section.seed, balanced)
+        return Loader(sampler, min(self.recipe.batch, section.excerpts), workers=1, ahead=2)
+
+    def _sampler(
+        self, tracks: Sequence[Track], seconds: float, seed: int, augmentation: Augmentation
+    ) -> Sampler:
+        separator = self.learner.separator
+        rate, grid = separator.sample_rate, separator.grid
+        samples = grid.input_length(round(seconds * rate))
+        kept = check_tracks(tracks, separator.sources, rate, samples)
+        return Sampler(
+            kept,
+            separator.sources,
+            separator.activity_sources,
+            samples,
+            grid.hop,
+            seed,
+            augmentation,
+        )
+
+    def _prepare_folder(self, resume: bool, new_tracks: bool) -> None:
+        checkpoints = list_checkpoints(self.folder / "checkpoints")
+        if checkpoints and not resume:
+            raise OutputError(
+                f"{self.folder} holds a run already; use --resume to continue it or another folder"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if checkpoints:
+            self._restore(checkpoints[-1], new_tracks)
+        part = self.folder / ".recipe.yaml.part"
+        part.write_text(self.recipe.dump(), encoding="utf-8")
+        part.replace(self.folder / "recipe.yaml")
+
+    def _restore(self, checkpoint: Path, new_tracks: bool) -> None:
+        state = load_state(checkpoint)
+        if state["tracks"] != self.tracks_hash and not new_tracks:
+            raise DataError(
+                "the training songs are not those the run was started with; "
+                "restore them, or continue on the new ones with --new-tracks"
+            )
+        if state["average"] is not None and self.average is None:
+            raise RecipeError("the checkpoint has averaged weights; keep `ema` in the recipe")
+        self.separator.load_state_dict(state["weights"])
+        self.learner.optimiser.load_state_dict(state["optimiser"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"] or state["weights"])
+        torch.set_rng_state(state["random"])
+        if self.device.type == "cuda" and state["cuda_random"]:
+            torch.cuda.set_rng_state_all(state["cuda_random"])
+        self.step, self.best = state["step"], state["best"]
+        self.figures, self.history = state["figures"], state["history"]
+
+    def _set_learning_rate(self) -> None:
+        recipe = self.recipe
+        rate = learning_rate(
+            self.step, recipe.steps, recipe.optimiser.learning_rate, recipe.schedule
+        )
+        for group in self.learner.optimiser.param_groups:
+            group["lr"] = rate
+
+    def _validate(self, line: LiveLine) -> None:
+        if self.validation is None:
+            return
+        section = self.recipe.validation
+        batches = -(-section.excerpts // self.validation.batch)
+        random = torch.get_rng_state()
+        self.figures = validate(self.judge, self.validation, batches)
+        torch.set_rng_state(random)
+        self._report(line, "validation", self.figures)
+        score = -self.figures["loss"] if section.select == "loss" else self.figures["sdr"]
+        if score > self.best:
+            self.best = score
+            models.save(self._usable(), self.folder / "best.safetensors", **self._metadata())
+
+    def _checkpoint_due(self, seconds: float) -> bool:
+        section = self.recipe.checkpoint
+        by_time = section.minutes is not None and seconds >= 60 * section.minutes
+        return by_time or (section.every is not None and self.step % section.every == 0)
+
+    def _report(self, line: LiveLine, kind: str, figures: dict[str, float]) -> None:
+        if kind == "train":
+            figures["rate"] = self.learner.optimiser.param_groups[0]["lr"]
+        self.log.add(self.step, kind, figures)
+        line.show(self.step, kind, figures)
+
+    def _usable(self) -> Separator:
+        """The network as it would be used now."""
+        return self.average.module if self.average else self.separator
+
+    def _metadata(self) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "step": self.step,
+            "figures": self.figures,
+        }
+
+    def _finish(self) -> Result:
+        self.log.close()
+        last, best = self.folder / "last.safetensors", self.folder / "best.safetensors"
+        models.save(self._usable(), last, **self._metadata())
+        return Result(
+            step=self.step,
+            finished=self.step >= self.recipe.steps,
+            model=best if best.is_file() else last,
+            figures=self.figures,
+        )
+
+
+class _Window:
+    """Means of the losses and speed since the last report."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self._start()
+
+    def _start(self) -> None:
+        self._values: dict[str, list[float]] = defaultdict(list)
+        self._began, self._waited, self._steps = time.perf_counter(), self._loader.waited, 0
+
+    def add(self, values: dict[str, float]) -> None:
+        self._steps += 1
+        for name, value in values.items():
+            self._values[name].append(value)
+
+    def close(self) -> dict[str, float]:
+        figures = {name: sum(v) / len(v) for name, v in self._values.items()}
+        elapsed = time.perf_counter() - self._began
+        figures["steps_per_second"] = self._steps / elapsed
+        figures["loader_wait"] = (self._loader.waited - self._waited) / elapsed
+        self._start()
+        return figures
+
+
+def build_objective(section: ObjectiveSection) -> objectives.Objective:
+    """The objective that a recipe names."""
+    if section.name == "spectral":
+        return objectives.Spectral(section.complex_weight, section.floor)
+    return objectives.Distance(section.name, section.magnitude)
+
+
+def _build(recipe: Recipe) -> Separator:
+    section = recipe.separator
+    if section.initial is not None:
+        return models.load(section.initial, "cpu")
+    return models.build(section.name, section.sources, **section.config)
+
+
+def _at_rate(separator: Separator, sample_rate: int | None) -> Separator:
+    """The separator for audio of the training rate, with the same parameters."""
+    if sample_rate is None or sample_rate == separator.sample_rate:
+        return separator
+    at_rate = getattr(separator, "at_rate", None)
+    if at_rate is None:
+        raise RecipeError(
+            f"the separator works at {separator.sample_rate} Hz only; "
+            f"remove sample_rate: {sample_rate} from the recipe"
+        )
+    view: Separator = at_rate(sample_rate)
+    return view
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise RecipeError("there is no GPU that PyTorch can use; choose --device cpu")
+    return torch.device(name)
+
+
+def _fingerprint(tracks: Sequence[Track]) -> str:
+    """Changes when a track is added, removed, renamed or gets another length."""
+    digest = hashlib.sha256()
+    for track in tracks:
+        digest.update(f"{track.name}\0{track.samples}\0{sorted(track.stems)}\n".encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """An event set by the first Ctrl-C or SIGTERM; the second one acts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def request(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+    for each in previous:
+        signal.signal(each, request)
+    try:
+        yield stop
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)

@@ -1,0 +1,103 @@
+"""Figures on fixed excerpts of held-out songs while a network trains.
+
+These steer training (best checkpoint, early look at problems); published results come from whole
+songs in `stemwise.evaluation`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+
+from stemwise.data import augment
+from stemwise.data.batch import Batch, Loader
+from stemwise.training.objectives import crop_labels
+from stemwise.training.procedures import Learner
+
+_SILENT = 1e-8  # mean square below which a reference stem counts as silent (-80 dBFS)
+
+
+@torch.no_grad()
+def validate(learner: Learner, loader: Loader, batches: int) -> dict[str, float]:
+    """Judge `batches` fixed batches in evaluation mode.
+
+    Returns the mean of every named loss and of their weighted sum ("loss"); per source
+    "sdr/<source>" (dB, mean over excerpts where the stem plays) and their mean "sdr";
+    "ghost/<source>" (level of the estimate relative to the mixture in dB, mean over excerpts where
+    the stem is silent); "auroc/<source>" (over the frames of all excerpts). Figures without any
+    excerpt to judge are left out.
+    """
+    separator = learner.separator
+    trained = separator.training
+    separator.eval()
+    losses: dict[str, list[float]] = defaultdict(list)
+    scores: dict[str, list[float]] = defaultdict(list)
+    frames: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+    for batch in loader.batches(0, batches):
+        batch = augment.apply(batch.to(learner.device), separator.channels)
+        prediction, named = learner.judge(batch)
+        for task, loss in named.items():
+            losses[task].append(float(loss))
+        losses["loss"].append(float(learner.weighting.combine(named, batch, ())))
+        estimates = separator.reconstruct(prediction)
+        _score_stems(estimates, batch, separator.sources, separator.grid.crop, scores)
+        if prediction.activity is not None:
+            labels = crop_labels(batch.activity, prediction.activity.shape[-1], separator.grid)
+            for j, source in enumerate(separator.activity_sources):
+                known = batch.activity_known[:, j]
+                frames[source].append(
+                    (prediction.activity[known, j].cpu().numpy(), labels[known, j].cpu().numpy())
+                )
+    separator.train(trained)
+    figures = {name: float(np.mean(values)) for name, values in (losses | scores).items()}
+    by_stem = [figures[f"sdr/{s}"] for s in separator.sources if f"sdr/{s}" in figures]
+    if by_stem:
+        figures["sdr"] = float(np.mean(by_stem))
+    for source, pairs in frames.items():
+        logits, labels = (np.concatenate([p[i].ravel() for p in pairs]) for i in (0, 1))
+        area = au_roc(logits, labels)
+        if area is not None:
+            figures[f"auroc/{source}"] = area
+    return figures
+
+
+def _score_stems(
+    estimates: Tensor,
+    batch: Batch,
+    sources: Sequence[str],
+    crop: int,
+    scores: dict[str, list[float]],
+) -> None:
+    """Append SDR or ghost level of every supervised stem of a batch to `scores`."""
+    stop = crop + estimates.shape[-1]
+    stems, mixture = batch.stems[..., crop:stop], batch.mixture[..., crop:stop]
+    energy = stems.square().mean(dim=(2, 3))
+    error = (estimates - stems).square().mean(dim=(2, 3))
+    estimated = estimates.square().mean(dim=(2, 3))
+    mixed = mixture.square().mean(dim=(1, 2))
+    for b, s in batch.supervised.nonzero().tolist():
+        if energy[b, s] > _SILENT:
+            sdr = 10 * torch.log10(energy[b, s] / error[b, s].clamp_min(1e-12))
+            scores[f"sdr/{sources[s]}"].append(float(sdr))
+        elif mixed[b] > _SILENT:
+            ghost = 10 * torch.log10(estimated[b, s].clamp_min(1e-12) / mixed[b])
+            scores[f"ghost/{sources[s]}"].append(float(ghost))
+
+
+def au_roc(scores: np.ndarray, labels: np.ndarray) -> float | None:
+    """Area under the ROC curve in [0, 1] by ranks, ties counted half; None if a class is absent.
+
+    scores: real numbers, larger for active. labels: 0 or 1, same shape.
+    """
+    active = labels > 0.5
+    positives, negatives = int(active.sum()), int((~active).sum())
+    if not positives or not negatives:
+        return None
+    ranks = rankdata(scores)
+    above = ranks[active].sum() - positives * (positives + 1) / 2
+    return float(above / (positives * negatives))
