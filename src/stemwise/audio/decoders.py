@@ -1,0 +1,306 @@
+"""The two decoders behind `AudioReader`: libsndfile and libav."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import av
+import numpy as np
+import soundfile
+
+from stemwise.audio.format import Samples
+from stemwise.audio.gapless import movie_timescale, mp3_states_length
+from stemwise.errors import AudioError
+
+_SOUND_MAGIC = (b"RIFF", b"RF64", b"RIFX", b"FORM", b"fLaC", b".snd", b"caff", b"riff")
+_UNKNOWN_LENGTH = 1 << 60  # libsndfile's answer for piped FLAC
+_PLANES = 8
+_UNSIGNED_8 = {"u8", "u8p"}
+_SCALE = {"s16": 1 << 15, "s32": 1 << 31, "s64": 1 << 63}
+
+
+class Decoder(Protocol):
+    """An open file; `samples` is None where only decoding tells the length."""
+
+    container: str
+    codec: str
+    sample_rate: int
+    channels: int
+    samples: int | None
+    streams: int
+
+    def blocks(self, size: int) -> Iterator[Samples]:
+        """Decode into full blocks (channel, sample) of `size` samples and a shorter last one."""
+
+    def seek(self, sample: int) -> bool:
+        """Continue at `sample`; False where the format cannot do that exactly."""
+
+    def complaints(self, decoded: int) -> list[str]:
+        """What was wrong, after `decoded` samples were the end."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+def open_decoder(path: Path, stream: int) -> Decoder:
+    """Choose the decoder by the file's first bytes; raises AudioError with one sentence."""
+    if not path.exists():
+        raise AudioError(f"{path} does not exist: check the name")
+    if path.is_dir():
+        raise AudioError(f"{path} is a folder: name an audio file")
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise AudioError(f"{path} cannot be read ({error.strerror})") from error
+    if not head:
+        raise AudioError(f"{path} is empty")
+    vorbis = head.startswith(b"OggS") and b"\x01vorbis" in head
+    if stream == 0 and (head.startswith(_SOUND_MAGIC) or vorbis):
+        try:
+            return SoundDecoder(path)
+        except soundfile.LibsndfileError:
+            pass  # a codec that only libav knows; its error is the one reported
+    return LibavDecoder(path, stream)
+
+
+class SoundDecoder:
+    """WAV, AIFF, FLAC, Ogg Vorbis, CAF ... through libsndfile."""
+
+    streams = 1
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = soundfile.SoundFile(path)
+        self.container = str(self._file.format).lower()
+        self.codec = str(self._file.subtype).lower()
+        self.sample_rate = int(self._file.samplerate)
+        self.channels = int(self._file.channels)
+        frames = int(self._file.frames)
+        self.samples = frames if frames < _UNKNOWN_LENGTH else None
+        self._damage: str | None = None
+        if self.sample_rate <= 0:
+            raise AudioError(f"{path} states a sample rate of {self.sample_rate} Hz")
+
+    def blocks(self, size: int) -> Iterator[Samples]:
+        """Decode into blocks; damage behind the first samples ends the stream with a complaint."""
+        any_yet = False
+        while True:
+            try:
+                samples = self._file.read(size, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                if not any_yet:
+                    raise AudioError(f"{self._path} is damaged ({error.error_string})") from error
+                self._damage = str(error.error_string)
+                return
+            if not samples.shape[0]:
+                return
+            any_yet = True
+            yield np.ascontiguousarray(samples.T)
+            if samples.shape[0] < size:
+                return
+
+    def seek(self, sample: int) -> bool:
+        """Every format that libsndfile reads here seeks to the exact sample."""
+        if self.samples is None or not self._file.seekable():
+            return False
+        self._file.seek(min(sample, self.samples))
+        return True
+
+    def complaints(self, decoded: int) -> list[str]:
+        """Damage, or fewer samples than the header promises."""
+        seconds = decoded / self.sample_rate
+        if self._damage is not None:
+            return [f"is damaged after {seconds:.2f} s and is used up to there"]
+        promised = self.samples
+        if promised is not None and decoded < promised:
+            return [f"ends after {seconds:.2f} s of {promised / self.sample_rate:.2f} s"]
+        if _riff_is_cut(self._path):
+            return [f"is cut off: only its first {seconds:.2f} s are there"]
+        return []
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _riff_is_cut(path: Path) -> bool:
+    """Whether a RIFF file promises more bytes than there are (streamed files promise 'unknown')."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        return False
+    promised = int.from_bytes(head[4:8], "little")
+    return 0 < promised < 0x7FFFFFFF and promised + 8 > path.stat().st_size + 1
+
+
+class _Nameless:
+    """A file without a name, so that libav judges it by its content only."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell, self.close = file.read, file.seek, file.tell, file.close
+
+
+def open_container(path: Path) -> Any:
+    """Open with libav by content; raises AudioError."""
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - closed with the container
+    except OSError as error:
+        raise AudioError(f"{path} cannot be read ({error.strerror})") from error
+    try:
+        return av.open(_Nameless(file), "r", metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError) as error:
+        file.close()
+        raise AudioError(f"{path} is not an audio file that can be read") from error
+
+
+class LibavDecoder:
+    """MP3, Opus, AAC, MP4, WMA ... through libav."""
+
+    def __init__(self, path: Path, stream: int = 0) -> None:
+        self._path = path
+        self._container = open_container(path)
+        audio = self._container.streams.audio
+        self.streams = len(audio)
+        self._bad = 0
+        self._good = 0
+        self._stopped: str | None = None
+        self._interleaver: Any = None
+        try:
+            if not audio:
+                raise AudioError(f"{path} contains no audio")
+            if not 0 <= stream < len(audio):
+                raise AudioError(f"{path} has {len(audio)} audio streams, so none of number {stream}")
+            self._stream = audio[stream]
+            context = self._stream.codec_context
+            if context is None:
+                raise AudioError(f"{path} holds audio of an unknown kind")
+            self.container = str(self._container.format.name)
+            self.codec = str(context.codec.canonical_name)
+            self.sample_rate = int(context.sample_rate)
+            self.channels = int(context.channels)
+            if self.sample_rate <= 0 or self.channels <= 0:
+                raise AudioError(f"{path} is not an audio file that can be read")
+            self.samples, self._limit = self._length()
+        except BaseException:
+            self.close()
+            raise
+
+    def _length(self) -> tuple[int | None, int | None]:
+        """(samples if stated, samples to stop at if the container is exact about its end)."""
+        if self._stream.duration is None or self._stream.time_base is None:
+            return None, None
+        ticks = self._stream.duration * self._stream.time_base * self.sample_rate
+        samples = round(ticks)
+        if "mp4" in self.container:
+            # others round their edit lists to milliseconds; musdb's decoders keep the whole frames
+            exact = movie_timescale(self._path) % self.sample_rate == 0
+            return samples, samples if exact else None
+        if self.container == "ogg" and self.codec == "opus":
+            header = bytes(self._stream.codec_context.extradata or b"")
+            return samples - int.from_bytes(header[10:12], "little"), None
+        if self.container == "mp3":
+            return (samples if mp3_states_length(self._path) else None), None
+        return None, None
+
+    def blocks(self, size: int) -> Iterator[Samples]:
+        """Decode into blocks; damaged packets are left out and counted."""
+        buffer = np.empty((self.channels, size), np.float32)
+        filled = total = 0
+        for samples in self._frames():
+            if self._limit is not None:
+                samples = samples[:, : self._limit - total]
+            total += samples.shape[1]
+            while samples.shape[1]:
+                part = samples[:, : size - filled]
+                buffer[:, filled : filled + part.shape[1]] = part
+                filled += part.shape[1]
+                samples = samples[:, part.shape[1] :]
+                if filled == size:
+                    yield buffer
+                    buffer, filled = np.empty((self.channels, size), np.float32), 0
+        if total == 0 and self._bad:
+            raise AudioError(f"{self._path} is not an audio file that can be read")
+        if filled:
+            yield buffer[:, :filled].copy()
+
+    def _frames(self) -> Iterator[Samples]:
+        for packet in self._packets():
+            try:
+                frames = self._stream.codec_context.decode(packet)
+            except (av.error.FFmpegError, ValueError):
+                self._bad += 1
+                if self._bad > 20 and self._bad > self._good:
+                    raise AudioError(
+                        f"{self._path} is not an audio file that can be read"
+                    ) from None
+                continue
+            for frame in frames:
+                if frame.layout.nb_channels != self.channels or (
+                    frame.sample_rate != self.sample_rate
+                ):
+                    self._stopped = "changes its sample rate or channels"
+                    return
+                self._good += 1
+                yield from self._to_float(frame)
+
+    def _to_float(self, frame: Any) -> Iterator[Samples]:
+        if self.channels < _PLANES or not frame.format.is_planar:
+            yield to_float(frame)
+            return
+        # PyAV 18 reads past the end of a frame with exactly 8 planes, so it is interleaved first
+        if self._interleaver is None:
+            self._interleaver = av.AudioResampler(format="flt")
+        for interleaved in self._interleaver.resample(frame):
+            yield to_float(interleaved)
+
+    def _packets(self) -> Iterator[Any]:
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except (av.error.FFmpegError, ValueError):
+                self._stopped = "is damaged"
+                packet = None
+            yield packet
+            if packet is None:
+                return
+
+    def seek(self, sample: int) -> bool:
+        """Compressed packets depend on earlier ones: decoding starts at the beginning."""
+        return False
+
+    def complaints(self, decoded: int) -> list[str]:
+        """Damaged packets, or an end before the stated one."""
+        seconds = decoded / self.sample_rate
+        texts = []
+        if self._bad:
+            texts.append(f"has {self._bad} damaged pieces, which were left out")
+        if self._stopped is not None:
+            texts.append(f"{self._stopped} after {seconds:.2f} s and is used up to there")
+        elif self.samples is not None and decoded < self.samples - self.sample_rate // 20:
+            stated = self.samples / self.sample_rate
+            texts.append(f"is cut off: {seconds:.2f} s of its {stated:.2f} s are there")
+        return texts
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+
+def to_float(frame: Any) -> Samples:
+    """One decoded frame as float32 (channel, sample), full scale 1."""
+    name = str(frame.format.name)
+    array = frame.to_ndarray()
+    if not frame.format.is_planar:
+        array = array.reshape(-1, frame.layout.nb_channels).T
+    if name.startswith(("flt", "dbl")):
+        return np.asarray(array, np.float32)
+    if name in _UNSIGNED_8:
+        return ((array.astype(np.float32) - 128) / 128).astype(np.float32)
+    scale = _SCALE[name.removesuffix("p")]
+    return (array.astype(np.float64) / scale).astype(np.float32)

@@ -1,0 +1,206 @@
+"""Writing audio block by block; a file appears under its name only when it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+import soundfile
+
+from stemwise.audio.format import Audio, AudioFormat, Samples
+from stemwise.audio.libav import LibavEncoder
+from stemwise.audio.part import PartFile, output_errors
+from stemwise.audio.tags import tag_flac
+from stemwise.audio.wav import WavEncoder, quantise
+from stemwise.errors import AudioError
+
+# kbit/s of Vorbis qualities 0 to 1 at 44.1 kHz stereo (libsndfile counts them from 1 down to 0)
+_VORBIS_BITRATES = (64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 500)
+_VORBIS_STEP = 4096  # libsndfile's Vorbis encoder keeps one call's block on the stack
+
+
+class Encoder(Protocol):
+    """Turns blocks into the bytes of one file."""
+
+    def write(self, block: Samples) -> None:
+        """Append (channel, sample)."""
+
+    def finish(self) -> None:
+        """Complete the file and close it."""
+
+    def abort(self) -> None:
+        """Close the file as it is."""
+
+
+class AudioWriter:
+    """Write float32 (channel, sample) blocks; `close` renames the finished file to `path`.
+
+    As a context manager it closes on a clean exit and removes everything on an exception. Integers
+    are rounded half to even and clipped at full scale, without dither. Raises OutputError.
+    """
+
+    def __init__(self, part: PartFile, encoder: Encoder, sample_rate: int, channels: int) -> None:
+        self.path, self.sample_rate, self.channels = part.path, sample_rate, channels
+        self.samples = 0
+        self._part, self._encoder = part, encoder
+        self._open = True
+
+    def write(self, block: Samples) -> None:
+        """Append a block (channel, sample), nominal range [-1, 1]."""
+        if block.ndim != 2 or block.shape[0] != self.channels:
+            raise ValueError(f"expected ({self.channels}, samples), got {block.shape}")
+        if not self._open:
+            raise ValueError(f"{self.path} is closed already")
+        if block.shape[1]:
+            with output_errors(self.path):
+                self._encoder.write(np.asarray(block, np.float32))
+            self.samples += block.shape[1]
+
+    def close(self) -> None:
+        """Finish the file and give it its name; a failure removes it and raises OutputError."""
+        if not self._open:
+            return
+        if not self.samples:
+            self.abort()
+            raise AudioError(f"{self.path} was not written because there are no samples for it")
+        try:
+            with output_errors(self.path):
+                self._encoder.finish()
+            self._part.commit()
+            self._open = False
+        except BaseException:
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        """Remove the unfinished file."""
+        if self._open:
+            self._open = False
+            self._encoder.abort()
+            self._part.discard()
+
+    def __enter__(self) -> AudioWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()
+
+
+class _SoundEncoder:
+    """FLAC and Ogg Vorbis through libsndfile."""
+
+    def __init__(
+        self,
+        path: Path,
+        sample_rate: int,
+        channels: int,
+        kind: AudioFormat,
+        tags: Mapping[str, str],
+        cover: bytes | None,
+    ) -> None:
+        self._path, self._tags, self._cover = path, dict(tags), cover
+        self._bits = {"int16": 16, "int24": 24}.get(kind.subtype, 0)
+        self._flac = kind.extension == "flac"
+        if self._flac:
+            self._file = soundfile.SoundFile(
+                path, "w", sample_rate, channels, f"PCM_{self._bits}", format="FLAC"
+            )
+            return
+        quality = float(np.interp(kind.bitrate, _VORBIS_BITRATES, np.linspace(0, 1, 11)))
+        self._file = soundfile.SoundFile(
+            path, "w", sample_rate, channels, "VORBIS", format="OGG", compression_level=1 - quality
+        )
+        for name, value in self._tags.items():
+            field = {"track": "tracknumber"}.get(name, name)
+            if field in _SOUNDFILE_TAGS:
+                setattr(self._file, field, value)
+
+    def write(self, block: Samples) -> None:
+        """Append (channel, sample)."""
+        if self._flac:
+            self._file.write(quantise(block, self._bits).T << (32 - self._bits))
+            return
+        for start in range(0, block.shape[1], _VORBIS_STEP):
+            self._file.write(block[:, start : start + _VORBIS_STEP].T)
+
+    def finish(self) -> None:
+        """Close, and put the tags into FLAC."""
+        self._file.close()
+        if self._flac and (self._tags or self._cover is not None):
+            tag_flac(self._path, self._tags, self._cover)
+
+    def abort(self) -> None:
+        """Close without finishing."""
+        self._file.close()
+
+
+_SOUNDFILE_TAGS = {"title", "artist", "album", "date", "tracknumber", "genre", "comment", "copyright"}
+
+
+def create_audio(
+    path: str | Path,
+    sample_rate: int,
+    channels: int,
+    *,
+    format: AudioFormat | None = None,
+    tags: Mapping[str, str] | None = None,
+    cover: bytes | None = None,
+) -> AudioWriter:
+    """Open a file for writing; `format` comes from the suffix unless it is given.
+
+    Tags survive in every format (wav and ogg hold title, artist, album, date, track, genre, comment
+    and copyright; the others any), the JPEG or PNG `cover` in flac, mp3, opus and m4a; wav and ogg
+    files have no common place for it, and it is left out there. Raises AudioError for what the
+    format cannot hold, OutputError for what cannot be written.
+    """
+    path = Path(path)
+    kind = AudioFormat.of(path) if format is None else format
+    if not 1 <= channels <= 8 or sample_rate <= 0:
+        raise AudioError(f"{path} cannot hold {channels} channels at {sample_rate} Hz")
+    part = PartFile(path)
+    try:
+        with output_errors(path):
+            encoder = _encoder(part.temporary, sample_rate, channels, kind, tags or {}, cover)
+    except BaseException:
+        part.discard()
+        raise
+    return AudioWriter(part, encoder, sample_rate, channels)
+
+
+def _encoder(
+    path: Path,
+    sample_rate: int,
+    channels: int,
+    kind: AudioFormat,
+    tags: Mapping[str, str],
+    cover: bytes | None,
+) -> Encoder:
+    if kind.extension == "wav":
+        return WavEncoder(path, sample_rate, channels, kind.subtype, tags)
+    if kind.extension in ("flac", "ogg"):
+        return _SoundEncoder(path, sample_rate, channels, kind, tags, cover)
+    return LibavEncoder(path, kind.extension, sample_rate, channels, kind.bitrate, tags, cover)
+
+
+def write(path: str | Path, audio: Audio, *, format: AudioFormat | None = None) -> None:
+    """Write audio from memory, with its tags and cover; raises AudioError and OutputError."""
+    with create_audio(
+        path,
+        audio.sample_rate,
+        audio.channels,
+        format=format,
+        tags=audio.tags,
+        cover=audio.cover,
+    ) as writer:
+        writer.write(audio.samples)
