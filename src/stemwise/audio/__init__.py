@@ -1,8 +1,8 @@
 """Audio files: read, probe, stream, write, resample (NumPy only: soundfile, PyAV, soxr).
 
-Samples are float32 (channel, sample) with nominal range [-1, 1] everywhere; positions are samples of
-the file's own rate. Files are recognised by content, never by name; nothing here needs an ffmpeg
-binary and nothing holds a whole song unless `read` is asked to.
+Samples are float32 (channel, sample) with nominal range [-1, 1] everywhere; positions are samples
+of the file's own rate. Files are recognised by content, never by name; nothing here needs an ffmpeg
+binary, and nothing holds a whole song unless `read` is asked to.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ class LibavDecoder:
             if not audio:
                 raise AudioError(f"{path} contains no audio")
             if not 0 <= stream < len(audio):
-                raise AudioError(f"{path} has {len(audio)} audio streams, so none of number {stream}")
+                raise AudioError(f"{path} has no audio stream {stream}, only {len(audio)}")
             self._stream = audio[stream]
             context = self._stream.codec_context
             if context is None:
@@ -301,6 +301,6 @@ def to_float(frame: Any) -> Samples:
     if name.startswith(("flt", "dbl")):
         return np.asarray(array, np.float32)
     if name in _UNSIGNED_8:
-        return ((array.astype(np.float32) - 128) / 128).astype(np.float32)
+        return np.asarray((array.astype(np.float32) - 128) / 128, np.float32)
     scale = _SCALE[name.removesuffix("p")]
-    return (array.astype(np.float64) / scale).astype(np.float32)
+    return np.asarray(array.astype(np.float64) / scale, np.float32)

@@ -65,7 +65,7 @@ class AudioInfo:
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """How audio is written: `subtype` for wav and flac, `bitrate` (kbit/s) for mp3, opus, ogg, m4a."""
+    """How audio is written: `subtype` for wav and flac, `bitrate` (kbit/s) for the lossy ones."""
 
     extension: str = "wav"
     subtype: Subtype = "int16"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -84,7 +85,8 @@ class LibavEncoder:
         )
         context = stream.codec_context
         context.format = codec.sample_format
-        context.bit_rate = 1000 * min(bitrate, codec.most * self._channels, _limit(codec, self._rate))
+        most = min(codec.most * self._channels, _limit(codec, self._rate))
+        context.bit_rate = 1000 * min(bitrate, most)
         if title:
             stream.metadata["title"] = title
             stream.metadata["handler_name"] = title
@@ -159,11 +161,10 @@ class LibavEncoder:
 
     def abort(self) -> None:
         """Close without finishing."""
-        try:
+        # the trailer and buffer of a file that is thrown away may have no room on a full disk
+        with contextlib.suppress(OSError, ValueError):
             self._container.close()
-        except (OSError, ValueError):
-            pass  # the trailer of a file that is thrown away
-        finally:
+        with contextlib.suppress(OSError):
             self._file.close()
 
 

@@ -61,7 +61,7 @@ class PartFile:
 
 @contextmanager
 def output_errors(path: Path) -> Iterator[None]:
-    """Turn what the operating system and the codec libraries say into one OutputError about `path`."""
+    """Turn what the system and the codec libraries say into one OutputError about `path`."""
     try:
         yield
     except OSError as error:  # PyAV's errors are OSErrors as well
@@ -83,7 +83,7 @@ def _sentence(path: Path, code: int | None, text: str) -> str:
 
 
 def disk_is_full(folder: Path) -> bool:
-    """Whether the disk of `folder` has no room left, for libraries that do not say why they failed."""
+    """Whether the disk of `folder` is full, for libraries that do not say why they failed."""
     try:
         status = os.statvfs(folder)
     except (OSError, AttributeError):

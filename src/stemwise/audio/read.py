@@ -24,9 +24,9 @@ MAX_CHANNELS = 8
 
 
 class AudioReader:
-    """A file being decoded: iterate over float32 blocks (channel, sample) of at most `block` samples.
+    """A file being decoded: iterate over float32 blocks (channel, sample) of `block` samples.
 
-    All blocks but the last are full. `warnings` lists what was wrong with a file that could be read
+    Only the last block may be shorter. `warnings` lists what was wrong with a file that could be read
     only in part; each is also issued as AudioWarning. Raises AudioError for NaN or infinite samples
     and for files without a single sample.
     """
@@ -68,7 +68,7 @@ class AudioReader:
         yield from self._blocks
 
     def seek(self, sample: int) -> int:
-        """Move towards `sample` before iterating, where the format seeks exactly; return where it is.
+        """Move to `sample` before iterating, where the format seeks exactly; return the position.
 
         Formats that cannot seek exactly stay at 0 and are decoded from their beginning.
         """

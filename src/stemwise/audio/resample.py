@@ -62,7 +62,7 @@ class StreamResampler:
 
 
 def resample(samples: Samples, source_rate: int, target_rate: int) -> Samples:
-    """Resample (channel, sample) in memory to round(samples * target_rate / source_rate) samples."""
+    """Resample (channel, sample) in memory to round(samples * target / source rate) samples."""
     resampler = StreamResampler(source_rate, target_rate, samples.shape[0])
     step = 1 << 20
     parts = [

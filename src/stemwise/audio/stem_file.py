@@ -30,7 +30,7 @@ class StemFileWriter:
     def write(self, blocks: Mapping[str, Samples]) -> None:
         """Append one block (2, sample) per name; mono blocks (1, sample) go to both channels."""
         if set(blocks) != set(self.names):
-            raise ValueError(f"expected blocks for {', '.join(self.names)}, got {', '.join(blocks)}")
+            raise ValueError(f"expected blocks for {self.names}, got {tuple(blocks)}")
         lengths = {block.shape[1] for block in blocks.values()}
         if len(lengths) != 1 or any(block.shape[0] not in (1, 2) for block in blocks.values()):
             raise ValueError("expected equally long blocks of one or two channels")

@@ -102,14 +102,9 @@ def vorbis_comments(tags: Mapping[str, str]) -> dict[str, str]:
 def tag_flac(path: Path, tags: Mapping[str, str], cover: bytes | None) -> None:
     """Replace the comment and picture blocks of a FLAC file."""
     comments = [f"{name}={value}".encode() for name, value in vorbis_comments(tags).items()]
-    vendor = b"stemwise"
-    parts = [vendor, len(comments), *comments]
-    body = b"".join(
-        part.to_bytes(4, "little")
-        if isinstance(part, int)
-        else len(part).to_bytes(4, "little") + part
-        for part in parts
-    )
+    fields = [len(text).to_bytes(4, "little") + text for text in (b"stemwise", *comments)]
+    fields.insert(1, len(comments).to_bytes(4, "little"))
+    body = b"".join(fields)
     blocks = [(4, body)]
     if cover is not None:
         blocks.append((6, picture_block(cover)))

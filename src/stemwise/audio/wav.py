@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,7 +29,7 @@ _BYTES: dict[Subtype, int] = {"int16": 2, "int24": 3, "float32": 4}
 
 
 def quantise(block: Samples, bits: int) -> NDArray[np.int32]:
-    """Samples as integers of `bits` bits: rounded half to even, clipped at full scale, no dither."""
+    """Samples as integers of `bits` bits: rounded half to even, clipped, without dither."""
     full = float(1 << (bits - 1))
     scaled = np.rint(block.astype(np.float64) * full)
     return np.clip(scaled, -full, full - 1, out=scaled).astype(np.int32)
@@ -94,10 +95,9 @@ class WavEncoder:
 
     def abort(self) -> None:
         """Close without finishing."""
-        try:
+        # what is still buffered may have no room on a full disk, and is not wanted
+        with contextlib.suppress(OSError):
             self._file.close()
-        except OSError:
-            pass  # what is still buffered has no room on a full disk, and is not wanted
 
     def _patch(self, at: int, data: bytes) -> None:
         self._file.seek(at)

@@ -123,7 +123,7 @@ class _SoundEncoder:
         )
         for name, value in self._tags.items():
             field = {"track": "tracknumber"}.get(name, name)
-            if field in _SOUNDFILE_TAGS:
+            if field in _VORBIS_TAGS:
                 setattr(self._file, field, value)
 
     def write(self, block: Samples) -> None:
@@ -145,7 +145,9 @@ class _SoundEncoder:
         self._file.close()
 
 
-_SOUNDFILE_TAGS = {"title", "artist", "album", "date", "tracknumber", "genre", "comment", "copyright"}
+_VORBIS_TAGS = frozenset(
+    ["title", "artist", "album", "date", "tracknumber", "genre", "comment", "copyright"]
+)
 
 
 def create_audio(
