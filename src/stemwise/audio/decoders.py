@@ -22,13 +22,14 @@ _SCALE = {"s16": 1 << 15, "s32": 1 << 31, "s64": 1 << 63}
 
 
 class Decoder(Protocol):
-    """An open file; `samples` is None where only decoding tells the length."""
+    """An open file; see `AudioInfo` for the meaning of its attributes."""
 
     container: str
     codec: str
     sample_rate: int
     channels: int
     samples: int | None
+    duration: float | None
     streams: int
 
     def blocks(self, size: int) -> Iterator[Samples]:
@@ -80,6 +81,7 @@ class SoundDecoder:
         self.channels = int(self._file.channels)
         frames = int(self._file.frames)
         self.samples = frames if frames < _UNKNOWN_LENGTH else None
+        self.duration = None if self.samples is None else self.samples / self.sample_rate
         self._damage: str | None = None
         if self.sample_rate <= 0:
             raise AudioError(f"{path} states a sample rate of {self.sample_rate} Hz")
@@ -140,17 +142,17 @@ class _Nameless:
     """A file without a name, so that libav judges it by its content only."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.read, self.seek, self.tell, self.close = file.read, file.seek, file.tell, file.close
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
-def open_container(path: Path) -> Any:
-    """Open with libav by content; raises AudioError."""
+def open_container(path: Path) -> tuple[Any, BinaryIO]:
+    """Open with libav by content: (container, its file), both to be closed; raises AudioError."""
     try:
-        file = open(path, "rb")  # noqa: SIM115 - closed with the container
+        file = open(path, "rb")  # noqa: SIM115 - closed by the caller
     except OSError as error:
         raise AudioError(f"{path} cannot be read ({error.strerror})") from error
     try:
-        return av.open(_Nameless(file), "r", metadata_errors="replace")
+        return av.open(_Nameless(file), "r", metadata_errors="replace"), file
     except (av.error.FFmpegError, ValueError) as error:
         file.close()
         raise AudioError(f"{path} is not an audio file that can be read") from error
@@ -161,7 +163,7 @@ class LibavDecoder:
 
     def __init__(self, path: Path, stream: int = 0) -> None:
         self._path = path
-        self._container = open_container(path)
+        self._container, self._file = open_container(path)
         audio = self._container.streams.audio
         self.streams = len(audio)
         self._bad = 0
@@ -183,27 +185,28 @@ class LibavDecoder:
             self.channels = int(context.channels)
             if self.sample_rate <= 0 or self.channels <= 0:
                 raise AudioError(f"{path} is not an audio file that can be read")
-            self.samples, self._limit = self._length()
+            self.samples, self._limit, self.duration = self._length()
         except BaseException:
             self.close()
             raise
 
-    def _length(self) -> tuple[int | None, int | None]:
-        """(samples if stated, samples to stop at if the container is exact about its end)."""
+    def _length(self) -> tuple[int | None, int | None, float | None]:
+        """(exact samples, samples to stop at, approximate seconds), None where not stated."""
         if self._stream.duration is None or self._stream.time_base is None:
-            return None, None
-        ticks = self._stream.duration * self._stream.time_base * self.sample_rate
-        samples = round(ticks)
-        if "mp4" in self.container:
-            # others round their edit lists to milliseconds; musdb's decoders keep the whole frames
-            exact = movie_timescale(self._path) % self.sample_rate == 0
-            return samples, samples if exact else None
+            total = self._container.duration
+            return None, None, None if total is None else total / av.time_base
+        seconds = self._stream.duration * self._stream.time_base
+        samples = round(seconds * self.sample_rate)
+        # edit lists in milliseconds are rounded, and musdb's decoders keep the whole last frame
+        if "mp4" in self.container and movie_timescale(self._path) % self.sample_rate == 0:
+            return samples, samples, float(seconds)
         if self.container == "ogg" and self.codec == "opus":
             header = bytes(self._stream.codec_context.extradata or b"")
-            return samples - int.from_bytes(header[10:12], "little"), None
-        if self.container == "mp3":
-            return (samples if mp3_states_length(self._path) else None), None
-        return None, None
+            samples -= int.from_bytes(header[10:12], "little")
+            return samples, None, samples / self.sample_rate
+        if self.container == "mp3" and mp3_states_length(self._path):
+            return samples, None, float(seconds)
+        return None, None, float(seconds)
 
     def blocks(self, size: int) -> Iterator[Samples]:
         """Decode into blocks; damaged packets are left out and counted."""
@@ -282,14 +285,16 @@ class LibavDecoder:
             texts.append(f"has {self._bad} damaged pieces, which were left out")
         if self._stopped is not None:
             texts.append(f"{self._stopped} after {seconds:.2f} s and is used up to there")
-        elif self.samples is not None and decoded < self.samples - self.sample_rate // 20:
+        elif not self._bad and self.samples is not None:
             stated = self.samples / self.sample_rate
-            texts.append(f"is cut off: {seconds:.2f} s of its {stated:.2f} s are there")
+            if seconds < stated - 0.05:
+                texts.append(f"is cut off: {seconds:.2f} s of its {stated:.2f} s are there")
         return texts
 
     def close(self) -> None:
         """Close the file."""
         self._container.close()
+        self._file.close()
 
 
 def to_float(frame: Any) -> Samples:

@@ -43,8 +43,9 @@ class Audio:
 class AudioInfo:
     """What a file says about itself before it is decoded.
 
-    `samples` (per channel) is None where only decoding tells; `streams` counts audio streams;
-    `tags` have the lower-case names title, artist, album, date, track, genre, comment, ...
+    `samples` (per channel) is exact, or None where only decoding tells; `duration` in seconds
+    may be approximate, or None; `streams` counts audio streams; `tags` have the lower-case names
+    title, artist, album, date, track, genre, comment, ...
     """
 
     path: Path
@@ -53,14 +54,10 @@ class AudioInfo:
     sample_rate: int
     channels: int
     samples: int | None
+    duration: float | None = None
     streams: int = 1
     tags: dict[str, str] = field(default_factory=dict)
     cover: bytes | None = None
-
-    @property
-    def duration(self) -> float | None:
-        """Length in seconds, None where only decoding tells."""
-        return None if self.samples is None else self.samples / self.sample_rate
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,45 @@ CODECS = {
 }
 
 
+class _Sink:
+    """The file behind a container: keeps its first error, since libav hides those of callbacks."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "wb+", buffering=0)  # noqa: SIM115 - closed by close
+        self._error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """Write all of `data`, or keep the error."""
+        rest = memoryview(data)
+        try:
+            while self._error is None and rest.nbytes:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self._error = error
+        return len(data)
+
+    def read(self, size: int) -> bytes:
+        """Read back, for muxers that move what they have written."""
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move within the file."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Position within the file."""
+        return self._file.tell()
+
+    def check(self) -> None:
+        """Raise the first error, if there was one."""
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
 class LibavEncoder:
     """Encode one or several streams of equal rate and channel count into `path`.
 
@@ -67,7 +106,7 @@ class LibavEncoder:
         self._resampler = StreamResampler(sample_rate, self._rate, channels)
         self._pending = [np.zeros((channels, 0), np.float32) for _ in titles]
         self._done = [0 for _ in titles]
-        self._file = open(path, "wb+")  # noqa: SIM115 - closed by finish or abort
+        self._file = _Sink(path)
         try:
             # the movie's clock is the sample clock, so that the edit list keeps the exact length
             options = {"movie_timescale": str(self._rate)} if codec.muxer == "mp4" else {}
@@ -145,6 +184,7 @@ class LibavEncoder:
         self._done[index] += samples.shape[1]
         stream = self._streams[index]
         self._container.mux(stream.encode(frame))
+        self._file.check()
 
     def finish(self) -> None:
         """Encode what is pending, write the trailer, close."""
@@ -156,16 +196,15 @@ class LibavEncoder:
             self._container.mux(stream.encode(None))
         self._container.close()
         self._file.close()
+        self._file.check()
         if self._codec.muxer == "mp3":
             state_mp3_length(self._path, self._done[0], self._frame)
 
     def abort(self) -> None:
         """Close without finishing."""
-        # the trailer and buffer of a file that is thrown away may have no room on a full disk
-        with contextlib.suppress(OSError, ValueError):
-            self._container.close()
-        with contextlib.suppress(OSError):
-            self._file.close()
+        with contextlib.suppress(av.error.FFmpegError, ValueError):
+            self._container.close()  # writes the trailer of a file that is thrown away
+        self._file.close()
 
 
 def _limit(codec: _Codec, rate: int) -> int:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+import av
+
 from stemwise.errors import OutputError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -64,9 +66,9 @@ def output_errors(path: Path) -> Iterator[None]:
     """Turn what the system and the codec libraries say into one OutputError about `path`."""
     try:
         yield
-    except OSError as error:  # PyAV's errors are OSErrors as well
+    except OSError as error:
         raise OutputError(_sentence(path, error.errno, str(error))) from error
-    except (RuntimeError, AssertionError, ValueError) as error:
+    except (RuntimeError, AssertionError, ValueError, av.error.FFmpegError) as error:
         raise OutputError(_sentence(path, None, str(error))) from error
 
 

@@ -26,9 +26,9 @@ MAX_CHANNELS = 8
 class AudioReader:
     """A file being decoded: iterate over float32 blocks (channel, sample) of `block` samples.
 
-    Only the last block may be shorter. `warnings` lists what was wrong with a file that could be read
-    only in part; each is also issued as AudioWarning. Raises AudioError for NaN or infinite samples
-    and for files without a single sample.
+    Only the last block may be shorter. `warnings` lists what was wrong with a file that could be
+    read only in part; each is also issued as AudioWarning. Raises AudioError for NaN or infinite
+    samples and for files without a single sample.
     """
 
     def __init__(self, path: str | Path, *, block: int = BLOCK, stream: int = 0) -> None:
@@ -125,6 +125,7 @@ def _info(path: Path, decoder: Decoder) -> AudioInfo:
         sample_rate=decoder.sample_rate,
         channels=decoder.channels,
         samples=decoder.samples,
+        duration=decoder.duration,
         streams=decoder.streams,
         tags=tags,
         cover=cover,

@@ -28,10 +28,10 @@ _VORBIS_NAMES = {
 def read_tags(path: Path) -> tuple[dict[str, str], bytes | None]:
     """The song's tags with lower-case names, and the attached cover picture's bytes."""
     try:
-        container = open_container(path)
+        container, file = open_container(path)
     except AudioError:
         return {}, None  # libsndfile reads some containers that libav does not
-    with container:
+    with file, container:
         found: dict[str, str] = {}
         audio = container.streams.audio
         for metadata in (audio[0].metadata if audio else {}, container.metadata):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -142,11 +143,13 @@ class _SoundEncoder:
 
     def abort(self) -> None:
         """Close without finishing."""
-        self._file.close()
+        # what is still buffered may have no room on a full disk, and is not wanted
+        with contextlib.suppress(RuntimeError, OSError):
+            self._file.close()
 
 
 _VORBIS_TAGS = frozenset(
-    ["title", "artist", "album", "date", "tracknumber", "genre", "comment", "copyright"]
+    ("title", "artist", "album", "date", "tracknumber", "genre", "comment", "copyright")
 )
 
 
