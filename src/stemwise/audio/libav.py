@@ -14,6 +14,7 @@ import numpy as np
 
 from stemwise.audio.format import Samples
 from stemwise.audio.gapless import state_mp3_length
+from stemwise.audio.part import Sink
 from stemwise.audio.resample import StreamResampler
 from stemwise.audio.tags import ogg_picture, picture_codec, picture_size, vorbis_comments
 from stemwise.errors import AudioError
@@ -42,45 +43,6 @@ CODECS = {
 }
 
 
-class _Sink:
-    """The file behind a container: keeps its first error, since libav hides those of callbacks."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = open(path, "wb+", buffering=0)  # noqa: SIM115 - closed by close
-        self._error: OSError | None = None
-
-    def write(self, data: bytes) -> int:
-        """Write all of `data`, or keep the error."""
-        rest = memoryview(data)
-        try:
-            while self._error is None and rest.nbytes:
-                rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            self._error = error
-        return len(data)
-
-    def read(self, size: int) -> bytes:
-        """Read back, for muxers that move what they have written."""
-        return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Move within the file."""
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        """Position within the file."""
-        return self._file.tell()
-
-    def check(self) -> None:
-        """Raise the first error, if there was one."""
-        if self._error is not None:
-            raise self._error
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
 class LibavEncoder:
     """Encode one or several streams of equal rate and channel count into `path`.
 
@@ -106,7 +68,7 @@ class LibavEncoder:
         self._resampler = StreamResampler(sample_rate, self._rate, channels)
         self._pending = [np.zeros((channels, 0), np.float32) for _ in titles]
         self._done = [0 for _ in titles]
-        self._file = _Sink(path)
+        self._file = Sink(path)
         try:
             # the movie's clock is the sample clock, so that the edit list keeps the exact length
             options = {"movie_timescale": str(self._rate)} if codec.muxer == "mp4" else {}

@@ -61,6 +61,45 @@ class PartFile:
             raise
 
 
+class Sink:
+    """The file behind an encoder library, which would hide errors of callbacks: keeps the first."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "wb+", buffering=0)  # noqa: SIM115 - closed by close
+        self._error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """Write all of `data`, or keep the error."""
+        rest = memoryview(data)
+        try:
+            while self._error is None and rest.nbytes:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self._error = error
+        return len(data)
+
+    def read(self, size: int) -> bytes:
+        """Read back, for muxers that move what they have written."""
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move within the file."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Position within the file."""
+        return self._file.tell()
+
+    def check(self) -> None:
+        """Raise the first error, if there was one."""
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
 @contextmanager
 def output_errors(path: Path) -> Iterator[None]:
     """Turn what the system and the codec libraries say into one OutputError about `path`."""

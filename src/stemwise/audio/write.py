@@ -13,7 +13,7 @@ import soundfile
 
 from stemwise.audio.format import Audio, AudioFormat, Samples
 from stemwise.audio.libav import LibavEncoder
-from stemwise.audio.part import PartFile, output_errors
+from stemwise.audio.part import PartFile, Sink, output_errors
 from stemwise.audio.tags import tag_flac
 from stemwise.audio.wav import WavEncoder, quantise
 from stemwise.errors import AudioError
@@ -113,39 +113,49 @@ class _SoundEncoder:
         self._path, self._tags, self._cover = path, dict(tags), cover
         self._bits = {"int16": 16, "int24": 24}.get(kind.subtype, 0)
         self._flac = kind.extension == "flac"
+        self._sink = Sink(path)
+        try:
+            self._file = self._open(sample_rate, channels, kind.bitrate)
+        except BaseException:
+            self._sink.close()
+            raise
         if self._flac:
-            self._file = soundfile.SoundFile(
-                path, "w", sample_rate, channels, f"PCM_{self._bits}", format="FLAC"
-            )
             return
-        quality = float(np.interp(kind.bitrate, _VORBIS_BITRATES, np.linspace(0, 1, 11)))
-        self._file = soundfile.SoundFile(
-            path, "w", sample_rate, channels, "VORBIS", format="OGG", compression_level=1 - quality
-        )
         for name, value in self._tags.items():
             field = {"track": "tracknumber"}.get(name, name)
             if field in _VORBIS_TAGS:
                 setattr(self._file, field, value)
 
+    def _open(self, sample_rate: int, channels: int, bitrate: int) -> soundfile.SoundFile:
+        shape = (sample_rate, channels)
+        if self._flac:
+            return soundfile.SoundFile(self._sink, "w", *shape, f"PCM_{self._bits}", format="FLAC")
+        quality = float(np.interp(bitrate, _VORBIS_BITRATES, np.linspace(0, 1, 11)))
+        level = {"compression_level": 1 - quality}
+        return soundfile.SoundFile(self._sink, "w", *shape, "VORBIS", format="OGG", **level)
+
     def write(self, block: Samples) -> None:
         """Append (channel, sample)."""
         if self._flac:
             self._file.write(quantise(block, self._bits).T << (32 - self._bits))
-            return
-        for start in range(0, block.shape[1], _VORBIS_STEP):
-            self._file.write(block[:, start : start + _VORBIS_STEP].T)
+        else:
+            for start in range(0, block.shape[1], _VORBIS_STEP):
+                self._file.write(block[:, start : start + _VORBIS_STEP].T)
+        self._sink.check()
 
     def finish(self) -> None:
         """Close, and put the tags into FLAC."""
         self._file.close()
+        self._sink.close()
+        self._sink.check()
         if self._flac and (self._tags or self._cover is not None):
             tag_flac(self._path, self._tags, self._cover)
 
     def abort(self) -> None:
         """Close without finishing."""
-        # what is still buffered may have no room on a full disk, and is not wanted
-        with contextlib.suppress(RuntimeError, OSError):
+        with contextlib.suppress(RuntimeError):
             self._file.close()
+        self._sink.close()
 
 
 _VORBIS_TAGS = frozenset(
