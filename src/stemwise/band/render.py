@@ -1,0 +1,266 @@
+"""Renders whole songs, in memory or as a folder of tracks: `python -m stemwise.band.render`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from stemwise.band.bass import play_bass
+from stemwise.band.drums import play_drums
+from stemwise.band.effects import Samples, add
+from stemwise.band.harmony import play_other
+from stemwise.band.mix import mix
+from stemwise.band.song import BandError, Song, compose
+from stemwise.errors import OutputError
+
+STEMS = ("vocals", "drums", "bass", "other")
+FAMILIES = ("dsp", "sampled")
+
+
+@dataclass
+class RenderedSong:
+    """A mastered song: `stems` and `parts` (instruments of "other") map names to (2, sample)."""
+
+    song: Song
+    sample_rate: int
+    stems: dict[str, Samples]
+    parts: dict[str, Samples] = field(default_factory=dict)
+    levels: dict[str, float] = field(default_factory=dict)
+    family: str = "dsp"
+    held_out: bool = False
+
+    @property
+    def mixture(self) -> Samples:
+        """The sum of the stems (2, sample), within +-0.99."""
+        return add([self.stems[name] for name in STEMS])
+
+    def description(self) -> dict[str, Any]:
+        """What `song.json` holds."""
+        sections = [
+            {"name": s.name, "start": s.start, "end": s.end, "active": sorted(s.active)}
+            for s in self.song.sections
+        ]
+        plain = {
+            name: value
+            for name, value in dataclasses.asdict(self.song).items()
+            if name not in ("chords", "sections", "extras")
+        }
+        return {
+            **plain, "family": self.family, "held_out": self.held_out, "levels": self.levels,
+            "sample_rate": self.sample_rate, "sections": sections,
+        }  # fmt: skip
+
+
+def render_song(
+    seed: int,
+    *,
+    family: str = "dsp",
+    sample_rate: int = 44100,
+    duration: float | None = None,
+    held_out: bool = False,
+    style: str | None = None,
+    instrumental: bool | None = None,
+    a_cappella: bool | None = None,
+) -> RenderedSong:
+    """Compose, play and mix the song of a seed; the same arguments give the same samples.
+
+    `held_out` songs use kits, presets and voices that the others never use. Raises BandError for
+    an unknown family or style, or when the sampled instruments are not installed.
+    """
+    if family not in FAMILIES:
+        raise BandError(f"unknown family '{family}': choose one of {', '.join(FAMILIES)}")
+    from stemwise.band.vocals import sing  # the singers' word lists load only when needed
+
+    song = compose(
+        seed, duration=duration, style=style, instrumental=instrumental, a_cappella=a_cappella
+    )
+    kits = "held-out" if held_out else "train"
+    draws = [np.random.default_rng([seed, 2 + index, int(held_out)]) for index in range(5)]
+    parts: dict[str, dict[str, Samples]] = {
+        "vocals": {"vocals": sing(song, draws[0], sample_rate, family, kits)},
+        "drums": {"drums": play_drums(song, draws[1], sample_rate, family, kits)},
+        "bass": {"bass": play_bass(song, draws[2], sample_rate, family, kits)},
+        "other": play_other(song, draws[3], sample_rate, family, kits),
+    }
+    mixed, levels = mix(parts, draws[4], sample_rate)
+    stems = {name: add(list(members.values())) for name, members in mixed.items()}
+    return RenderedSong(song, sample_rate, stems, dict(mixed["other"]), levels, family, held_out)
+
+
+@dataclass(frozen=True)
+class _Job:
+    root: str
+    seed: int
+    index: int
+    layout: str
+    mixture: bool
+    parts: bool
+    suffix: str
+    options: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"band-{self.seed}-{self.index:05d}"
+
+    @property
+    def target(self) -> Path:
+        return Path(self.root) / (self.name + (".stem.mp4" if self.layout == "stem.mp4" else ""))
+
+
+def render_folder(
+    root: str | Path,
+    count: int,
+    seed: int,
+    *,
+    layout: str = "folder",
+    family: str = "dsp",
+    sample_rate: int = 44100,
+    duration: float | None = None,
+    held_out: bool = False,
+    workers: int = 1,
+    mixture: bool = True,
+    parts: bool = False,
+    suffix: str = "flac",
+    styles: Sequence[str] | None = None,
+) -> Iterator[Path]:
+    """Render `count` songs below `root`, yielding each track's path as it is finished.
+
+    Layout "folder": `<root>/<track>/{mixture,vocals,drums,bass,other}.flac`, `activity.csv` and
+    `song.json`; "stem.mp4": `<root>/<track>.stem.mp4`. Tracks that exist are skipped, so a
+    stopped run can be continued; song i depends on (seed, i) only, never on the workers.
+    """
+    if layout not in ("folder", "stem.mp4"):
+        raise OutputError(f"unknown layout '{layout}': choose folder or stem.mp4")
+    if suffix not in ("flac", "wav"):
+        raise OutputError(f"unknown stem file type '{suffix}': choose flac or wav")
+    Path(root).mkdir(parents=True, exist_ok=True)
+    options = {
+        "family": family,
+        "sample_rate": sample_rate,
+        "duration": duration,
+        "held_out": held_out,
+    }
+    jobs = []
+    for index in range(count):
+        style = styles[index % len(styles)] if styles else None
+        job = _Job(
+            str(root), seed, index, layout, mixture, parts, suffix, {**options, "style": style}
+        )
+        if not job.target.exists():
+            jobs.append(job)
+    if workers <= 1:
+        for job in jobs:
+            yield _render_track(job)
+        return
+    # spawned, not forked: the synthesiser library keeps threads and locks of its own
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        for done in as_completed([pool.submit(_render_track, job) for job in jobs]):
+            yield done.result()
+
+
+def song_seed(seed: int, index: int) -> int:
+    """Seed of the song number `index` of a folder."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0] % (2**31))
+
+
+def _render_track(job: _Job) -> Path:
+    """Render one track under a temporary name, then give it its own."""
+    rendered = render_song(song_seed(job.seed, job.index), **job.options)
+    temporary = job.target.with_name(f".{job.name}.{os.getpid()}.part")
+    try:
+        if job.layout == "stem.mp4":
+            temporary = temporary.with_name(temporary.name + ".stem.mp4")
+            _write_stem_file(temporary, rendered)
+        else:
+            temporary.mkdir(parents=True)
+            _write_folder(temporary, rendered, job)
+        os.replace(temporary, job.target)
+    except BaseException:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+        raise
+    return job.target
+
+
+def quantised(stems: Mapping[str, Samples]) -> dict[str, npt.NDArray[np.int16]]:
+    """16-bit stems and the "mixture" that is their exact sum."""
+    whole = {name: np.round(audio * 32767.0).astype(np.int32) for name, audio in stems.items()}
+    whole["mixture"] = np.sum(np.stack(list(whole.values())), axis=0)
+    return {name: np.clip(audio, -32768, 32767).astype(np.int16) for name, audio in whole.items()}
+
+
+def _write_folder(folder: Path, rendered: RenderedSong, job: _Job) -> None:
+    from stemwise.activity import confidence_from_stems, write_activity
+
+    for name, audio in quantised(rendered.stems).items():
+        if name != "mixture" or job.mixture:
+            soundfile.write(
+                folder / f"{name}.{job.suffix}", audio.T, rendered.sample_rate, "PCM_16"
+            )
+    for name, audio in rendered.parts.items() if job.parts else ():
+        whole = np.round(audio * 32767.0).astype(np.int16)
+        target = folder / "parts" / f"{name}.{job.suffix}"
+        target.parent.mkdir(exist_ok=True)
+        soundfile.write(target, whole.T, rendered.sample_rate, "PCM_16")
+    write_activity(
+        folder / "activity.csv", confidence_from_stems(rendered.stems, rendered.sample_rate)
+    )
+    text = json.dumps(rendered.description(), indent=1, ensure_ascii=False)
+    (folder / "song.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _write_stem_file(path: Path, rendered: RenderedSong) -> None:
+    from stemwise.audio import create_stem_file
+
+    blocks = {"mixture": rendered.mixture, **{name: rendered.stems[name] for name in STEMS}}
+    with create_stem_file(
+        path, rendered.sample_rate, ["mixture", "drums", "bass", "other", "vocals"]
+    ) as writer:
+        writer.write(blocks)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Render songs of the band into a folder of tracks."
+    )
+    parser.add_argument("root")
+    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--family", choices=FAMILIES, default="dsp")
+    parser.add_argument("--sample-rate", type=int, default=44100)
+    parser.add_argument("--duration", type=float)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--layout", choices=("folder", "stem.mp4"), default="folder")
+    parser.add_argument("--no-mixture", action="store_true")
+    parser.add_argument("--parts", action="store_true")
+    parser.add_argument("--held-out", action="store_true")
+    values = parser.parse_args()
+    begun = time.monotonic()
+    tracks = render_folder(
+        values.root, values.count, values.seed, layout=values.layout, family=values.family,
+        sample_rate=values.sample_rate, duration=values.duration, held_out=values.held_out,
+        workers=values.workers, mixture=not values.no_mixture, parts=values.parts,
+    )  # fmt: skip
+    for number, path in enumerate(tracks, 1):
+        print(f"{number} {path} {time.monotonic() - begun:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    _main()
