@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -26,10 +23,31 @@ def stft(waveform: Tensor, window: Tensor, hop: int) -> Tensor:
 
 
 def istft(spectrum: Tensor, window: Tensor, hop: int, samples: int) -> Tensor:
-    """Least-squares inverse of `stft`: complex (..., bin, frame) to real (..., sample)."""
-    flat = spectrum.reshape(-1, *spectrum.shape[-2:])
-    waveform = torch.istft(flat, window.shape[0], hop, window=window, center=True, length=samples)
-    return waveform.reshape(*spectrum.shape[:-2], samples)
+    """Least-squares inverse of `stft`: complex (..., bin, frame) to real (..., sample).
+
+    The window must be a whole number of hops long, so that overlap-add is a few shifted sums of
+    hop-long blocks (several times faster than `torch.istft` on a CPU).
+    """
+    n_fft = window.shape[0]
+    overlap, remainder = divmod(n_fft, hop)
+    if remainder:
+        raise ValueError(f"a window of {n_fft} samples is not a whole number of hops of {hop}")
+    frames = torch.fft.irfft(spectrum.transpose(-1, -2), n=n_fft, dim=-1)
+    frames = (frames * window).reshape(*frames.shape[:-1], overlap, hop)
+    blocks = _overlap_add(frames)
+    weight = (window * window).reshape(overlap, hop).expand(frames.shape[-3], -1, -1)
+    blocks = blocks / _overlap_add(weight).clamp_min(1e-8)
+    start = n_fft // 2
+    return blocks.flatten(-2)[..., start : start + samples]
+
+
+def _overlap_add(frames: Tensor) -> Tensor:
+    """(..., frame, overlap, hop) to hop-long blocks (..., frame + overlap - 1, hop)."""
+    count, overlap, hop = frames.shape[-3:]
+    blocks = frames.new_zeros(*frames.shape[:-3], count + overlap - 1, hop)
+    for shift in range(overlap):
+        blocks[..., shift : shift + count, :] += frames[..., shift, :]
+    return blocks
 
 
 def griffin_lim(
@@ -110,18 +128,3 @@ def _apply_filter(
     out_l = power * (cov_ll.unsqueeze(-1) * white_l + cov_lr.unsqueeze(-1) * white_r)
     out_r = power * (cov_lr.conj().unsqueeze(-1) * white_l + cov_rr.unsqueeze(-1) * white_r)
     return torch.stack([out_l, out_r], dim=2)
-
-
-def local_level(spectrum: Tensor, frames: int, floor: float) -> Tensor:
-    """Root-mean-square level around each frame, to make a network blind to a song's loudness.
-
-    spectrum: (batch, channel, bin, frame). Averages `2 * frames + 1` frames, zeros beyond the ends.
-    Returns (batch, 1, 1, frame), at least `floor`.
-    """
-    energy = spectrum.abs().square().mean(dim=(1, 2)).unsqueeze(1)
-    smooth = F.avg_pool1d(energy, 2 * frames + 1, stride=1, padding=frames)
-    return smooth.sqrt().clamp_min(floor).unsqueeze(1)
-
-
-Refinement = Callable[[Tensor, Tensor], Tensor]
-"""(estimates, mixture spectrum) to refined complex estimates."""

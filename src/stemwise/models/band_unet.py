@@ -1,9 +1,10 @@
 """The network of the default model `band`: a small U-Net with masks and an activity head.
 
-It sees how loud each band is in the left, right, mid and side signal, relative to the music around
-it, so that neither the song's volume nor its sample rate matters: at 44.1 kHz the transform has
-4096 points, at 22.05 kHz 2048, and the 1024 bins below 11 kHz are the same. Masks are a softmax over
-sources, so the stems sum to the mixture. Inside the network maps are (batch, channel, frame, band).
+It sees how loud each band is in the left, right, mid and side signal, relative to the music
+around it, so that neither the song's volume nor its sample rate matters: at 44.1 kHz the transform
+has 4096 points, at 22.05 kHz 2048, and the 1024 bins below 11 kHz are the same. Masks are a softmax
+over sources, so the stems sum to the mixture. Inside the network maps are (batch, channel, frame,
+band).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from stemwise.models.separator import Grid, Prediction, SpectrogramSeparator
 BINS = 1024
 """Bins the network sees: all below 11 025 Hz but the last."""
 BANDS = 512
-"""Bins 0-255 one by one, 256-511 in pairs, 512-1023 in fours: below the width of a spectral peak."""
+"""Bins 0-255 one by one, 256-511 in pairs, 512-1023 in fours: no wider than a spectral peak."""
 TOP = 16
 """Highest bands whose mean mask serves every bin above those the network sees."""
 LEVEL_FRAMES = 32
@@ -33,10 +34,10 @@ STRIDES = ((2, 2), (2, 2), (2, 2), (1, 2))
 class BandUNet(SpectrogramSeparator):
     """Stereo separation and activity of any set of sources.
 
-    sample_rate: 44 100 or 22 050 Hz, or any rate r whose transform size 4096 * r / 44 100 is a whole
-    number; the parameters do not depend on it. widths: features of each resolution, from 256 bands
-    down to 16. depth: convolutions of each resolution on each side of the U. squeezed and hidden:
-    channels and units of the spectrum blocks.
+    sample_rate: 44 100 or 22 050 Hz, or any rate r whose transform size 4096 * r / 44 100 is a
+    whole number; the parameters do not depend on it. widths: features of each resolution, from 256
+    bands down to 16. depth: convolutions of each resolution on each side of the U. squeezed and
+    hidden: channels and units of the spectrum blocks.
     """
 
     kind = "band-unet"
@@ -66,12 +67,14 @@ class BandUNet(SpectrogramSeparator):
         context = self.network.context_frames() + LEVEL_FRAMES + 2
         context = -(-context // stride) * stride * self.hop
         self.grid = Grid(self.hop, stride * self.hop, before=context, after=context)
-        index = torch.cat([
-            torch.arange(256),
-            torch.arange(256, 384).repeat_interleave(2),
-            torch.arange(384, BANDS).repeat_interleave(4),
-            torch.full((n_fft // 2 + 1 - BINS,), BANDS),
-        ])
+        index = torch.cat(
+            [
+                torch.arange(256),
+                torch.arange(256, 384).repeat_interleave(2),
+                torch.arange(384, BANDS).repeat_interleave(4),
+                torch.full((n_fft // 2 + 1 - BINS,), BANDS),
+            ]
+        )
         self.register_buffer("band_of_bin", index, persistent=False)
         self.band_of_bin: Tensor
 
@@ -82,7 +85,8 @@ class BandUNet(SpectrogramSeparator):
 
     def at_rate(self, sample_rate: int) -> BandUNet:
         """The same network, sharing its parameters, for audio of another sample rate."""
-        twin = BandUNet(**{**self._config, "sample_rate": sample_rate})
+        config: dict[str, Any] = {**self._config, "sample_rate": sample_rate}
+        twin = BandUNet(**config)
         twin.network = self.network
         return twin.train(self.training)
 
@@ -127,8 +131,8 @@ class BandUNet(SpectrogramSeparator):
 
 def _merge(x: Tensor) -> Tensor:
     """Mean over the bins of each band: (batch, frame, BINS) to (batch, frame, BANDS)."""
-    pairs = x[..., 256:512].unflatten(-1, (128, 2)).mean(-1)
-    fours = x[..., 512:].unflatten(-1, (128, 4)).mean(-1)
+    pairs = x[..., 256:512].reshape(*x.shape[:-1], 128, 2).mean(-1)
+    fours = x[..., 512:].reshape(*x.shape[:-1], 128, 4).mean(-1)
     return torch.cat([x[..., :256], pairs, fours], dim=-1)
 
 
@@ -196,7 +200,8 @@ class BandNetwork(nn.Module):
         x = deepest = self.encoder[-1](x)
         for up, stage, skip in reversed(list(zip(self.up, self.decoder, kept, strict=True))):
             x = stage(up(x) + skip)
-        logits = self.mask(x).unflatten(1, (self.sources, 2)).contiguous()
+        maps = self.mask(x)
+        logits = maps.reshape(len(maps), self.sources, 2, *maps.shape[2:]).contiguous()
         return logits, self.activity(deepest, logits, powers, level)
 
 
@@ -260,7 +265,7 @@ class ActivityHead(nn.Module):
         deep = self.deep(deepest.permute(0, 1, 3, 2).flatten(1, 2))
         deep = deep.repeat_interleave(self.stride, dim=-1)
         passed = logits.float().softmax(dim=1).square() * powers[:, None, :2]
-        grouped = passed.unflatten(-1, (self.GROUPS, -1)).mean(dim=(2, 5))
+        grouped = passed.reshape(*passed.shape[:-1], self.GROUPS, -1).mean(dim=(2, 5))
         energy = torch.log(grouped + 1e-5).transpose(-1, -2).flatten(1, 2)
         energy = self.energy_norm(torch.cat([energy, torch.log(level[..., 0])], dim=1))
         out: Tensor = self.mix(torch.cat([deep.float(), energy], dim=1))

@@ -45,7 +45,8 @@ class SpectrumBlock(nn.Module):
         rows = squeezed.permute(0, 2, 3, 1).reshape(batch * frames, -1)
         rows = self.outward(torch.relu(self.norm(self.inward(rows))))
         maps = rows.reshape(batch, frames, bands, -1).permute(0, 3, 1, 2)
-        return x + self.expand(torch.relu(maps))
+        out: Tensor = x + self.expand(torch.relu(maps))
+        return out
 
 
 class Stage(nn.Module):

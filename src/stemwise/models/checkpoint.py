@@ -28,9 +28,7 @@ class Card:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-def save(
-    separator: Separator, path: str | Path, *, half: bool = False, **metadata: Any
-) -> None:
+def save(separator: Separator, path: str | Path, *, half: bool = False, **metadata: Any) -> None:
     """Write a separator's weights, atomically.
 
     half: store floating-point tensors in 16 bits. metadata: JSON-ready facts (the recipe, what was
@@ -73,7 +71,8 @@ def locate(name: str | Path) -> Path:
         raise ModelError(f"There is no checkpoint {path}.")
     if str(name) in NETWORKS:
         raise ModelError(
-            f"{str(name)!r} is a network without trained weights: train it, and give the checkpoint."
+            f"{str(name)!r} is a network without trained weights: "
+            "train it, and give the checkpoint's path."
         )
     raise ModelError(f"There is no model {str(name)!r}: {nearest(str(name), list(known))}")
 

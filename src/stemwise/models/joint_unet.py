@@ -7,6 +7,7 @@ whose last is dropped. Maps are (batch, channel, bin, frame), as in the paper's 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -85,7 +86,7 @@ class JointUNetBase(nn.Module):
         super().__init__()
         widths = [features * 2**depth for depth in range(5)]
         self.first = nn.Conv2d(1, widths[0], 3)
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(pairwise(widths))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3) for a, b in pairs)
         self.squeeze = nn.Conv2d(widths[-1], widths[-1], (18, 1))
         self.spread = nn.ConvTranspose2d(widths[-1], widths[-1], (18, 1))

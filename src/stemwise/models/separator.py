@@ -1,4 +1,4 @@
-"""The contract that every network keeps, so that engine and objectives never know which one they hold.
+"""The contract that every network keeps: engine and objectives never know which one they hold.
 
 A separator maps a mixture waveform to a `Prediction`: what it estimates of each source, in the
 representation it declares, and the activity of each source where it has a head for it. It also says
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -24,8 +24,8 @@ class Grid:
     """Where a song may be cut for a network; every length in samples at the network's rate.
 
     A piece of `m * alignment` samples starting at a multiple of `alignment` is computed exactly as
-    in one pass over the whole song when the network sees `before` samples in front of it and `after`
-    samples behind it (zeros where the song has none).
+    in one pass over the whole song when the network sees `before` samples in front of it and
+    `after` samples behind it (zeros where the song has none).
     """
 
     hop: int
@@ -35,7 +35,7 @@ class Grid:
     before: int
     after: int
     crop: int = 0
-    """Samples at each end of the input that the network uses only as context (valid convolutions)."""
+    """Samples at each end that the network uses only as context (valid convolutions)."""
     finite: bool = True
     """False where no finite context makes pieces exact (recurrent and attention networks)."""
 
@@ -44,11 +44,6 @@ class Grid:
         remainder = (self.before + self.after) % self.alignment if self.crop else 0
         pieces = max(1, -(-(samples - remainder) // self.alignment))
         return pieces * self.alignment + remainder
-
-    def scaled(self, factor: float) -> Grid:
-        """The same grid at `factor` times the sample rate."""
-        names = ("hop", "alignment", "before", "after", "crop")
-        return replace(self, **{name: int(getattr(self, name) * factor) for name in names})
 
 
 class Prediction:
@@ -90,23 +85,17 @@ class Prediction:
         if self._estimates is None:
             masks = self.masks
             assert masks is not None
-            self._estimates = _scale(self.mixture.unsqueeze(1), masks)
+            self._estimates = masks * self.mixture.unsqueeze(1)
         return self._estimates
 
-    def source(self, index: int) -> Tensor:
-        """The estimate of one source, (batch, channel, ...)."""
+    def source(self, index: int, span: slice = slice(None)) -> Tensor:
+        """The estimate of one source, (batch, channel, ...), at the frames or samples of `span`."""
         if self._estimates is not None:
-            return self._estimates[:, index]
+            return self._estimates[:, index, ..., span]
         assert self._masks is not None
         mask = self._masks[:, index]
-        return _scale(self.mixture, mask if self._expand is None else self._expand(mask))
-
-
-def _scale(spectrum: Tensor, mask: Tensor) -> Tensor:
-    """mask * spectrum, without the conversion of the mask to complex numbers."""
-    if not spectrum.is_complex():
-        return mask * spectrum
-    return torch.view_as_complex(torch.view_as_real(spectrum) * mask.unsqueeze(-1))
+        mask = mask if self._expand is None else self._expand(mask)
+        return mask[..., span] * self.mixture[..., span]
 
 
 class Separator(nn.Module, ABC):
@@ -135,7 +124,7 @@ class Separator(nn.Module, ABC):
     @property
     @abstractmethod
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments, JSON-ready: `type(self)(**config)` builds the same network."""
+        """The constructor's arguments, JSON-ready: `type(self)(**config)` builds it again."""
 
     @abstractmethod
     def forward(self, mixture: Tensor) -> Prediction:
@@ -143,11 +132,17 @@ class Separator(nn.Module, ABC):
 
     @abstractmethod
     def represent(self, stems: Tensor) -> Tensor:
-        """Reference stems (batch, source, channel, sample) in the representation of the estimates."""
+        """Reference stems (batch, source, channel, sample) in the estimates' representation."""
 
     @abstractmethod
-    def reconstruct(self, prediction: Prediction) -> Tensor:
-        """Waveforms (batch, source, channel, sample) of the estimates, as long as the cropped input."""
+    def reconstruct(
+        self, prediction: Prediction, start: int = 0, stop: int | None = None
+    ) -> Tensor:
+        """Waveforms (batch, source, channel, sample) of the estimates.
+
+        start, stop: the samples wanted, counted in the cropped input and multiples of the hop; all
+        of them by default.
+        """
 
     @property
     def frame_rate(self) -> float:
@@ -194,13 +189,41 @@ class SpectrogramSeparator(Separator):
         """Complex spectra of reference stems, cropped as the network crops its input."""
         return self._crop_frames(self.spectrum(stems))
 
-    def reconstruct(self, prediction: Prediction) -> Tensor:
+    def refine(self, prediction: Prediction, phase: str) -> Prediction:
+        """Complex estimates with a better phase than the mixture's.
+
+        phase: "griffin-lim" (10 iterations, for magnitudes that no mask ties to the mixture) or
+        "wiener" (one iteration of expectation maximisation over all sources).
+        """
+        mixture = prediction.mixture
+        if phase == "wiener":
+            estimates = spectral.wiener(self._complex(prediction.estimates, mixture), mixture)
+        else:
+            magnitudes = prediction.estimates.abs()
+            estimates = spectral.griffin_lim(magnitudes, mixture, self.window, self.hop)
+        return Prediction(mixture, estimates=estimates, activity=prediction.activity)
+
+    def reconstruct(
+        self, prediction: Prediction, start: int = 0, stop: int | None = None
+    ) -> Tensor:
         """Waveforms of complex estimates; magnitudes take the mixture's phase."""
-        samples = (prediction.mixture.shape[-1] - 1) * self.hop
+        frames = prediction.mixture.shape[-1]
+        stop = (frames - 1) * self.hop if stop is None else stop
+        reach = self.n_fft // (2 * self.hop)  # frames that overlap the part wanted
+        first = max(0, start // self.hop - reach)
+        last = min(frames, stop // self.hop + reach + 1)
+        part = prediction.mixture[..., first:last]
+        offset = start - first * self.hop
         stems = []
         for index in range(len(self.sources)):
-            estimate = prediction.source(index)
-            if not estimate.is_complex():
-                estimate = torch.polar(estimate, prediction.mixture.angle())
-            stems.append(self.waveform(estimate, samples))
+            estimate = prediction.source(index, slice(first, last))
+            waveform = self.waveform(self._complex(estimate, part), (last - first - 1) * self.hop)
+            stems.append(waveform[..., offset : offset + stop - start])
         return torch.stack(stems, dim=1)
+
+    @staticmethod
+    def _complex(estimate: Tensor, mixture: Tensor) -> Tensor:
+        if estimate.is_complex():
+            return estimate
+        phase = mixture.angle()
+        return torch.polar(estimate, phase.unsqueeze(1) if estimate.dim() > phase.dim() else phase)

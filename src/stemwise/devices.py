@@ -1,0 +1,55 @@
+"""Where networks run, and how to make the most of it."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from functools import cache
+
+import torch
+
+from stemwise.errors import ModelError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device to compute on: a CUDA GPU, Apple's, or the CPU for "auto".
+
+    Raises ModelError for a device that this machine or this build of PyTorch does not have.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ModelError(f"The device {name!r} cannot be used here: {reason}.") from error
+    return device
+
+
+def prefers_bfloat16(device: torch.device) -> bool:
+    """Whether convolutions in bfloat16 were measured to be faster on this kind of device."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+@cache
+def keep_heap() -> None:
+    """Ask the C library to keep freed memory for the next piece of the song.
+
+    Every piece frees and takes the same large tensors. By default glibc gives them back to the
+    system each time, and taking them anew costs a page fault for every 4 KiB: a third of the whole
+    separation's CPU time on the reference machine.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # musl has none, and does not need it
+        trim_threshold, mmap_threshold = -1, -3
+        mallopt(trim_threshold, 1 << 30)
+        mallopt(mmap_threshold, 1 << 30)

@@ -1,0 +1,99 @@
+"""Silencing stems where they are not active, and sharing what is left over among the others."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import median_filter
+
+from stemwise.models.separator import Separator
+
+MEDIAN_FRAMES = 21
+"""Width of the smoothed gate (Hung & Lerch 2020, section 3.4)."""
+
+
+def share_residual(
+    stems: np.ndarray, mixture: np.ndarray, gains: np.ndarray | None = None
+) -> np.ndarray:
+    """Stems that sum to the mixture: what they leave of it goes to the open ones in equal parts.
+
+    stems: (..., source, channel, sample). mixture: (..., channel, sample). gains: how far each stem
+    is open, 0..1, (source, sample); all are where it is None, or where none is.
+    """
+    residual = np.expand_dims(mixture - stems.sum(axis=-3), -3)
+    if gains is None:
+        shared: np.ndarray = stems + residual / stems.shape[-3]
+        return shared
+    total = gains.sum(axis=0, keepdims=True)
+    shares = np.where(total > 1e-3, gains / np.maximum(total, 1e-3), 1 / len(gains))
+    weighted: np.ndarray = stems + residual * shares[:, None, :].astype(stems.dtype)
+    return weighted
+
+
+class Gate:
+    """Applies the activity gate to a stream of stems at the separator's rate.
+
+    mode: "off", "raw" or "median". residual: hand what a closed stem loses to the open ones. The
+    smoothed gate looks `MEDIAN_FRAMES // 2` frames ahead, so stems leave that much later than they
+    come. Between frame centres gains are interpolated, so that a gate never clicks.
+    """
+
+    def __init__(self, separator: Separator, mode: str, residual: bool) -> None:
+        self.hop, self.residual = separator.grid.hop, residual
+        sources, active = separator.sources, separator.activity_sources
+        self.rows = [active.index(name) if name in active else None for name in sources]
+        self.half = MEDIAN_FRAMES // 2 if mode == "median" else 0
+        self.always_open = mode == "off" or not active
+        self.stems: np.ndarray | None = None
+        self.mixture: np.ndarray | None = None
+        self.frames: np.ndarray | None = None
+        self.history = 0
+        """Held frames whose samples have left already."""
+
+    def push(
+        self, stems: np.ndarray, activity: np.ndarray, mixture: np.ndarray, last: bool
+    ) -> np.ndarray:
+        """Take the next stretch of the song; return the stems that are ready.
+
+        stems: (group, source, channel, sample). activity: probabilities (activity source, frame),
+        one frame per hop of the stems. mixture: (group, channel, sample).
+        """
+        if self.always_open:
+            return share_residual(stems, mixture) if self.residual else stems
+        stems, mixture, frames = self._held(stems, mixture, activity)
+        gains = self._gains(frames)
+        ready = gains.shape[-1] - self.history
+        if not last:
+            ready = max(0, ready - self.half - 1)
+        samples = stems.shape[-1] if last else ready * self.hop
+        ramp = self._interpolate(gains[:, self.history :], samples)
+        self.stems, self.mixture = stems[..., samples:], mixture[..., samples:]
+        forget = max(0, self.history + ready - MEDIAN_FRAMES)
+        self.history += ready - forget
+        self.frames = frames[:, forget:]
+        gated = stems[..., :samples] * ramp[:, None, :]
+        return share_residual(gated, mixture[..., :samples], ramp) if self.residual else gated
+
+    def _held(
+        self, stems: np.ndarray, mixture: np.ndarray, frames: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if self.stems is None or self.mixture is None or self.frames is None:
+            return stems, mixture, frames
+        return (
+            np.concatenate([self.stems, stems], axis=-1),
+            np.concatenate([self.mixture, mixture], axis=-1),
+            np.concatenate([self.frames, frames], axis=-1),
+        )
+
+    def _gains(self, frames: np.ndarray) -> np.ndarray:
+        """0 or 1 for each source and held frame."""
+        active = (frames > 0.5).astype(np.float32)
+        if self.half:
+            active = median_filter(active, size=(1, MEDIAN_FRAMES), mode="reflect")
+        ones = np.ones(active.shape[-1], np.float32)
+        return np.stack([ones if row is None else active[row] for row in self.rows])
+
+    def _interpolate(self, gains: np.ndarray, samples: int) -> np.ndarray:
+        """Gains (source, frame) to gains (source, sample), linear between frame centres."""
+        position = np.arange(samples) / self.hop
+        frames = np.arange(gains.shape[-1])
+        return np.stack([np.interp(position, frames, row) for row in gains]).astype(np.float32)

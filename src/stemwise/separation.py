@@ -1,0 +1,343 @@
+"""The one engine that takes songs of any length, rate and channel count through any separator.
+
+    blocks -> model rate -> pieces with context -> network -> gate -> song's rate -> blocks
+
+Memory holds one batch of pieces, whatever the song's length. A piece starts on the separator's
+grid and is seen with the context that the grid asks for, so that for networks of finite context the
+joined song equals one pass over it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stemwise.audio import StreamResampler
+from stemwise.devices import choose_device, keep_heap, prefers_bfloat16
+from stemwise.errors import Cancelled, ModelError
+from stemwise.gate import Gate, share_residual
+from stemwise.models.separator import Separator, SpectrogramSeparator
+
+Progress = Callable[[float, "float | None"], None]
+"""Called with the seconds of song finished and the song's length in seconds, None where unknown."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to separate.
+
+    segment: seconds of song computed at a time (None: the model's own). overlap: share of a piece
+    in 0..0.5 that is cross-faded with the next, for networks without finite context. batch: pieces
+    computed at once (None: as many as the device likes). gate: "off", "raw" silences a stem in
+    every frame whose activity is below one half, "median" smooths that decision over 21 frames
+    (Hung & Lerch 2020). phase: "mixture", "griffin-lim" or "wiener". residual: share what the stems
+    leave of the mixture among them, so that they sum to it. precision: "bf16" computes the
+    network in 16 bits where the device can; "auto" does so where it was measured to be faster.
+    """
+
+    segment: float | None = None
+    overlap: float = 0.0
+    batch: int | None = None
+    gate: Literal["off", "raw", "median"] = "off"
+    phase: Literal["mixture", "griffin-lim", "wiener"] = "mixture"
+    residual: bool = True
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    def __post_init__(self) -> None:
+        _one_of("gate", self.gate, ("off", "raw", "median"))
+        _one_of("phase", self.phase, ("mixture", "griffin-lim", "wiener"))
+        _one_of("precision", self.precision, ("auto", "fp32", "bf16"))
+        if self.segment is not None and not 0 < self.segment < float("inf"):
+            raise ModelError(f"A segment must be longer than 0 seconds, not {self.segment}.")
+        if not 0 <= self.overlap <= 0.5:
+            raise ModelError(f"The overlap must be between 0 and 0.5, not {self.overlap}.")
+        if self.batch is not None and self.batch < 1:
+            raise ModelError(f"A batch holds at least one piece, not {self.batch}.")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ModelError(f"The {name} must be one of {', '.join(known)}, not {value!r}.")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Part of a separated song: stems (source, channel, sample), activity (activity source, frame).
+
+    `start` is the first sample, `first_frame` the first activity frame, of the song.
+    """
+
+    stems: np.ndarray
+    activity: np.ndarray
+    start: int
+    first_frame: int
+
+
+class Engine:
+    """A separator on its device, ready to take songs one after another."""
+
+    def __init__(self, separator: Separator, options: Options | None = None) -> None:
+        self.options = options or Options()
+        self.device = choose_device(self.options.device)
+        self.separator = separator.to(self.device).eval()
+        self.separator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        spectral = isinstance(separator, SpectrogramSeparator)
+        if self.options.phase != "mixture" and not spectral:
+            raise ModelError(f"{separator.kind!r} estimates waveforms: it has no phase to refine.")
+        wanted = self.options.precision
+        self.bfloat16 = wanted == "bf16" or (wanted == "auto" and prefers_bfloat16(self.device))
+        self.batch = self.options.batch or (1 if self.device.type == "cpu" else 4)
+        grid = separator.grid
+        seconds = self.options.segment or separator.segment
+        self.piece = max(1, round(seconds * separator.sample_rate / grid.alignment))
+        self.piece *= grid.alignment
+        overlap = round(self.options.overlap * self.piece / grid.alignment) * grid.alignment
+        self.overlap = min(overlap, self.piece - grid.alignment)
+        keep_heap()
+
+    def stream(
+        self,
+        blocks: Iterable[np.ndarray],
+        sample_rate: int,
+        channels: int,
+        *,
+        total: int | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[Block]:
+        """Separate blocks (channel, sample) of a song as they come.
+
+        The stems have the song's rate and channels, and as many samples. total: the song's
+        samples, where known, for the progress. Raises Cancelled soon after `cancel` is set.
+        """
+        song = _Song(self.separator, sample_rate, channels)
+        gate = Gate(self.separator, self.options.gate, self.options.residual)
+        done = 0
+        for stems, activity, mixture, last in self._pieces(song.model_rate(blocks), cancel):
+            gated = gate.push(stems.numpy(), activity.numpy(), mixture.numpy(), last)
+            block = song.song_rate(gated, activity.numpy(), last, self.options.residual)
+            done += block.stems.shape[-1]
+            if progress is not None:
+                progress(done / sample_rate, None if total is None else total / sample_rate)
+            yield block
+
+    def _pieces(
+        self, chunks: Iterable[np.ndarray], cancel: threading.Event | None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, bool]]:
+        """Stems, activity and mixture of consecutive stretches of the song, and whether the last.
+
+        Where pieces overlap, the stretch that a piece shares with the next waits to be cross-faded.
+        """
+        tail: tuple[Tensor, Tensor] | None = None
+        hop = self.separator.grid.hop
+        for batch in self._batches(chunks):
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("Separation was cancelled.")
+            results = self._separate([piece.samples for piece in batch])
+            for piece, (stems, activity) in zip(batch, results, strict=True):
+                if tail is not None:
+                    stems = _cross_fade(tail[0], stems)
+                    activity = _cross_fade(tail[1], activity)
+                keep, frames = piece.keep, -(-piece.keep // hop)
+                if not piece.last and self.overlap:
+                    tail = stems[..., keep:], activity[..., frames:]
+                before = self.separator.grid.before
+                mixture = piece.samples[:, :, before : before + keep]
+                yield stems[..., :keep], activity[..., :frames], mixture, piece.last
+
+    def _batches(self, chunks: Iterable[np.ndarray]) -> Iterator[list[_Piece]]:
+        """Pieces in batches of equal length."""
+        batch: list[_Piece] = []
+        for piece in self._cut(chunks):
+            if batch and batch[0].samples.shape != piece.samples.shape:
+                yield batch
+                batch = []
+            batch.append(piece)
+            if len(batch) >= self.batch:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _cut(self, chunks: Iterable[np.ndarray]) -> Iterator[_Piece]:
+        """Pieces with their context; zeros stand for what lies outside the song."""
+        grid = self.separator.grid
+        waiting: list[np.ndarray] = []
+        held = 0
+        for chunk in chunks:
+            if not waiting:
+                waiting, held = [np.zeros((*chunk.shape[:2], grid.before), np.float32)], grid.before
+            waiting.append(chunk)
+            held += chunk.shape[-1]
+            # a piece is only cut when more of the song is known to follow
+            while held > (needed := grid.before + self.piece + grid.after):
+                buffer = np.concatenate(waiting, axis=-1)
+                advance = self.piece - self.overlap  # pieces shrink when memory runs out
+                yield _Piece(torch.from_numpy(buffer[..., :needed].copy()), advance, False)
+                waiting, held = [buffer[..., advance:]], held - advance
+        buffer = np.concatenate(waiting, axis=-1)
+        while True:
+            left = buffer.shape[-1] - grid.before
+            last = left <= self.piece
+            core = max(1, -(-left // grid.alignment)) * grid.alignment if last else self.piece
+            length = grid.before + core + grid.after
+            padding = max(0, length - buffer.shape[-1])
+            samples = np.pad(buffer[..., :length], ((0, 0), (0, 0), (0, padding)))
+            keep = left if last else self.piece - self.overlap
+            yield _Piece(torch.from_numpy(samples), keep, last)
+            if last:
+                return
+            buffer = buffer[..., keep:]
+
+    def _separate(self, pieces: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Stems and activity of each piece without context; smaller batches if memory runs out."""
+        try:
+            return self._compute(pieces)
+        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        if len(pieces) > 1:
+            self.batch = half = (len(pieces) + 1) // 2
+            return self._separate(pieces[:half]) + self._separate(pieces[half:])
+        grid = self.separator.grid
+        core = pieces[0].shape[-1] - grid.before - grid.after
+        half = core // 2 // grid.alignment * grid.alignment
+        if half == 0:
+            raise ModelError("Not even the shortest piece of the song fits into memory.")
+        self.piece = max(grid.alignment + self.overlap, min(self.piece, half))
+        first = self._separate([pieces[0][..., : half + grid.before + grid.after]])[0]
+        second = self._separate([pieces[0][..., half:]])[0]
+        stems = torch.cat([first[0], second[0]], dim=-1)
+        return [(stems, torch.cat([first[1], second[1]], dim=-1))]
+
+    def _compute(self, pieces: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """For each piece stems (group, source, channel, sample), activity (source, frame)."""
+        grid, separator = self.separator.grid, self.separator
+        mixture = torch.cat(pieces).to(self.device)
+        core = mixture.shape[-1] - grid.before - grid.after
+        start = grid.before - grid.crop
+        half = torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
+        with torch.inference_mode():
+            with half:
+                prediction = separator(mixture)
+            if self.options.phase != "mixture":
+                assert isinstance(separator, SpectrogramSeparator)
+                prediction = separator.refine(prediction, self.options.phase)
+            stems = separator.reconstruct(prediction, start, start + core).float().cpu()
+            activity = torch.zeros(stems.shape[0], 0, core // grid.hop)
+            if prediction.activity is not None:
+                first = start // grid.hop
+                logits = prediction.activity[..., first : first + core // grid.hop]
+                activity = torch.sigmoid(logits.float()).cpu()
+        groups = len(stems) // len(pieces)
+        # a source plays when it plays in any channel group of the song
+        return [
+            (stems[i : i + groups], activity[i : i + groups].amax(dim=0))
+            for i in range(0, len(stems), groups)
+        ]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    samples: Tensor
+    """(channel group, channel, sample), context included."""
+    keep: int
+    """Samples of the song that this piece gives: its core less padding and overlap."""
+    last: bool
+
+
+class _Song:
+    """The way of one song to the separator's rate and channels, and of its stems back."""
+
+    def __init__(self, separator: Separator, sample_rate: int, channels: int) -> None:
+        self.channels, self.width = channels, separator.channels
+        self.groups = -(-channels // self.width)
+        self.sources = len(separator.sources)
+        rate = separator.sample_rate
+        self.resampled = rate != sample_rate
+        self.inward = StreamResampler(sample_rate, rate, channels)
+        self.outward = StreamResampler(rate, sample_rate, self.sources * channels)
+        self.mixture: list[np.ndarray] = []
+        self.received = self.sent = self.frames = 0
+
+    def model_rate(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Blocks of the song as (channel group, channel, sample) at the separator's rate."""
+        for block in blocks:
+            self.received += block.shape[-1]
+            if self.resampled:
+                self.mixture.append(block)
+            yield self._grouped(self.inward.process(block))
+        yield self._grouped(self.inward.flush())
+
+    def _grouped(self, block: np.ndarray) -> np.ndarray:
+        # the last group is filled up by repeating the last channel: mono becomes its own stereo
+        missing = self.groups * self.width - self.channels
+        block = np.concatenate([block, *[block[-1:]] * missing]) if missing else block
+        return block.reshape(self.groups, self.width, -1)
+
+    def _ungrouped(self, stems: np.ndarray) -> np.ndarray:
+        """(group, source, channel, sample) to (source, song's channel, sample)."""
+        joined: np.ndarray = stems.transpose(1, 0, 2, 3)
+        joined = joined.reshape(self.sources, self.groups * self.width, stems.shape[-1])
+        if joined.shape[1] == self.channels:
+            return joined
+        single = joined[:, self.channels - 1 :].mean(axis=1, keepdims=True)
+        return np.concatenate([joined[:, : self.channels - 1], single], axis=1)
+
+    def song_rate(
+        self, grouped: np.ndarray, activity: np.ndarray, last: bool, residual: bool
+    ) -> Block:
+        """Stems at the song's rate, with exactly the song's length in the end.
+
+        What lies above the separator's bandwidth is shared out here: it has no gate.
+        """
+        stems = self._ungrouped(grouped)
+        if self.resampled:
+            flat = stems.reshape(self.sources * self.channels, -1)
+            out = self.outward.process(flat)
+            if last:
+                out = np.concatenate([out, self.outward.flush()], axis=-1)
+            stems = self._fit(out.reshape(self.sources, self.channels, -1), last)
+            mixture = self._mixture(stems.shape[-1])
+            stems = share_residual(stems, mixture) if residual else stems
+        block = Block(stems, activity, self.sent, self.frames)
+        self.sent += stems.shape[-1]
+        self.frames += activity.shape[-1]
+        return block
+
+    def _fit(self, stems: np.ndarray, last: bool) -> np.ndarray:
+        left = self.received - self.sent
+        if last and stems.shape[-1] < left:
+            return np.pad(stems, ((0, 0), (0, 0), (0, left - stems.shape[-1])))
+        return stems[..., :left]
+
+    def _mixture(self, samples: int) -> np.ndarray:
+        """The next `samples` of the song itself."""
+        held = np.concatenate(self.mixture, axis=-1)
+        self.mixture = [held[:, samples:]]
+        return held[:, :samples]
+
+
+def _cross_fade(old: Tensor, new: Tensor) -> Tensor:
+    """Fade linearly from the end of one piece into the start of the next, which it overlaps."""
+    length = min(old.shape[-1], new.shape[-1])
+    rise = (torch.arange(length, dtype=new.dtype) + 0.5) / length
+    new = new.clone()
+    new[..., :length] = old[..., :length] * (1 - rise) + new[..., :length] * rise
+    return new
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return "can't allocate memory" in str(error) or "not enough memory" in str(error)

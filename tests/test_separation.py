@@ -1,0 +1,259 @@
+"""The engine: exact pieces, exact lengths, any rate and channel count, stems that sum up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from stemwise.errors import Cancelled, ModelError
+from stemwise.models import Separator, build
+from stemwise.models.band_unet import BandUNet
+from stemwise.separation import Engine, Options
+
+SMALL = {"widths": (8, 8, 8, 8, 8), "squeezed": 2, "hidden": 16}
+
+
+@pytest.fixture(scope="module", params=["band-unet", "joint-unet"])
+def separator(request: pytest.FixtureRequest) -> Separator:
+    return _small(request.param)
+
+
+def _small(name: str) -> Separator:
+    torch.manual_seed(0)
+    network = build(name, **(SMALL if name == "band-unet" else {"features": 4}))
+    _randomise_statistics(network)
+    if isinstance(network, BandUNet):
+        network.network.mask.weight.data *= 20  # masks that differ from one another
+    return network.eval()
+
+
+def _randomise_statistics(network: torch.nn.Module) -> None:
+    """Batch statistics as after training: an untrained network would hide errors at the edges."""
+    generator = torch.Generator().manual_seed(1)
+    for name, buffer in network.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.copy_(torch.randn(buffer.shape, generator=generator) * 0.3)
+
+
+def _noise(seconds: float, rate: int, channels: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal((channels, round(seconds * rate))) * 0.1).astype(np.float32)
+
+
+def _blocks(song: np.ndarray, size: int = 30011) -> Iterator[np.ndarray]:
+    for start in range(0, song.shape[-1], size):
+        yield song[:, start : start + size]
+
+
+def _run(
+    separator: Separator, song: np.ndarray, rate: int, **options: object
+) -> tuple[np.ndarray, np.ndarray]:
+    engine = Engine(separator, Options(precision="fp32", device="cpu", **options))  # type: ignore[arg-type]
+    blocks = list(engine.stream(_blocks(song), rate, len(song)))
+    starts = [block.start for block in blocks]
+    assert starts == list(np.cumsum([0] + [b.stems.shape[-1] for b in blocks])[:-1])
+    stems = np.concatenate([block.stems for block in blocks], axis=-1)
+    return stems, np.concatenate([block.activity for block in blocks], axis=-1)
+
+
+@pytest.mark.parametrize("gate", ["off", "median"])
+def test_pieces_equal_one_pass(separator: Separator, gate: str) -> None:
+    rate = separator.sample_rate
+    song = _noise(9.3, rate, separator.channels)
+    whole, whole_activity = _run(separator, song, rate, segment=60.0, gate=gate)
+    pieces, activity = _run(separator, song, rate, segment=1.5, gate=gate)
+    assert whole.shape == pieces.shape == (len(separator.sources), *song.shape)
+    assert np.abs(whole - pieces).max() <= 1e-5
+    assert np.abs(whole_activity - activity).max() <= 1e-4
+
+
+def test_context_is_needed() -> None:
+    """The exactness test can fail: without the context the same pieces differ."""
+    separator = _small("band-unet")
+    rate, grid = separator.sample_rate, separator.grid
+    song = _noise(6.0, rate, separator.channels)
+    whole, _ = _run(separator, song, rate, segment=60.0, residual=False)
+    separator.grid = replace(grid, before=grid.alignment, after=grid.alignment)
+    pieces, _ = _run(separator, song, rate, segment=1.5, residual=False)
+    assert np.abs(whole - pieces).max() > 1e-4
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 96000])
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+def test_rate_channels_and_length_survive(separator: Separator, rate: int, channels: int) -> None:
+    song = _noise(1.37, rate, channels)
+    stems, activity = _run(separator, song, rate)
+    assert stems.shape == (len(separator.sources), *song.shape)
+    assert np.abs(stems.sum(axis=0) - song).max() <= 1e-5
+    assert activity.shape[0] == len(separator.activity_sources)
+    assert abs(activity.shape[1] / separator.frame_rate - 1.37) < 2 / separator.frame_rate
+
+
+@pytest.mark.parametrize("samples", [1, 2, 255, 4096])
+def test_shortest_songs(separator: Separator, samples: int) -> None:
+    song = _noise(1.0, 44100, 2)[:, :samples]
+    stems, _ = _run(separator, song, 44100)
+    assert stems.shape[-1] == samples
+    assert np.abs(stems.sum(axis=0) - song).max() <= 1e-5
+
+
+def test_silence_in_silence_out(separator: Separator) -> None:
+    stems, _ = _run(separator, np.zeros((2, 30000), np.float32), 44100, residual=False)
+    assert np.abs(stems).max() == 0.0
+
+
+@pytest.mark.parametrize("phase", ["griffin-lim", "wiener"])
+def test_phase_refinement_runs_and_changes_the_stems(separator: Separator, phase: str) -> None:
+    song = _noise(1.2, separator.sample_rate, separator.channels)
+    plain, _ = _run(separator, song, separator.sample_rate, residual=False)
+    refined, _ = _run(separator, song, separator.sample_rate, residual=False, phase=phase)
+    assert np.isfinite(refined).all()
+    assert refined.shape == plain.shape
+    assert np.abs(refined - plain).max() > 1e-4
+
+
+def test_batches_do_not_change_the_result(separator: Separator) -> None:
+    rate = separator.sample_rate
+    song = _noise(7.0, rate, separator.channels)
+    one, _ = _run(separator, song, rate, segment=1.0, batch=1)
+    three, _ = _run(separator, song, rate, segment=1.0, batch=3)
+    assert np.abs(one - three).max() <= 1e-5
+
+
+def test_overlap_cross_fades(separator: Separator) -> None:
+    rate = separator.sample_rate
+    song = _noise(7.0, rate, separator.channels)
+    plain, activity = _run(separator, song, rate, segment=1.5)
+    faded, faded_activity = _run(separator, song, rate, segment=1.5, overlap=0.25)
+    assert activity.shape == faded_activity.shape
+    # pieces are exact, so cross-fading equal signals changes nothing
+    assert np.abs(plain - faded).max() <= 1e-5
+
+
+def test_out_of_memory_steps_down(separator: Separator) -> None:
+    rate = separator.sample_rate
+    song = _noise(8.0, rate, separator.channels)
+    expected, _ = _run(separator, song, rate, segment=2.0)
+    engine = Engine(separator, Options(precision="fp32", device="cpu", segment=2.0, batch=4))
+    compute, limit = engine._compute, round(1.2 * rate)
+    sizes = []
+
+    def scarce(pieces: list[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        core = pieces[0].shape[-1] - separator.grid.before - separator.grid.after
+        sizes.append((len(pieces), core))
+        if len(pieces) * core > limit:
+            raise MemoryError
+        return compute(pieces)
+
+    engine._compute = scarce  # type: ignore[method-assign]
+    blocks = list(engine.stream(_blocks(song), rate, len(song)))
+    stems = np.concatenate([block.stems for block in blocks], axis=-1)
+    assert np.abs(stems - expected).max() <= 1e-5
+    assert max(count * core for count, core in sizes[-2:]) <= limit
+
+
+def test_cancel_stops_soon(separator: Separator) -> None:
+    rate = separator.sample_rate
+    cancel = threading.Event()
+    engine = Engine(separator, Options(precision="fp32", device="cpu", segment=1.0))
+    stream = engine.stream(_blocks(_noise(8.0, rate, 1)), rate, 1, cancel=cancel)
+    next(stream)
+    cancel.set()
+    with pytest.raises(Cancelled):
+        list(stream)
+
+
+def test_memory_does_not_depend_on_length(separator: Separator) -> None:
+    """The engine asks for the song only as far as it needs it."""
+    rate = separator.sample_rate
+    asked = 0
+
+    def endless() -> Iterator[np.ndarray]:
+        nonlocal asked
+        block = _noise(0.5, rate, 1)
+        while True:
+            asked += block.shape[-1]
+            yield block
+
+    engine = Engine(separator, Options(precision="fp32", device="cpu", segment=1.0))
+    stream = engine.stream(endless(), rate, 1)
+    done = 0
+    for _ in range(6):
+        done += next(stream).stems.shape[-1]
+    grid = separator.grid
+    assert asked - done <= grid.after + engine.piece + rate
+
+
+def test_progress_reaches_the_end(separator: Separator) -> None:
+    song = _noise(3.0, 44100, 2)
+    seen: list[tuple[float, float | None]] = []
+    engine = Engine(separator, Options(precision="fp32", device="cpu", segment=1.0))
+    stream = engine.stream(
+        _blocks(song), 44100, 2, total=song.shape[-1], progress=lambda *x: seen.append(x)
+    )
+    list(stream)
+    assert seen[-1] == (3.0, 3.0)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_gate_closes_inactive_stems_and_keeps_the_sum() -> None:
+    from stemwise.gate import Gate
+
+    network = build("band-unet", **SMALL)
+    hop, frames = network.grid.hop, 60
+    rng = np.random.default_rng(0)
+    stems = rng.standard_normal((1, 4, 2, frames * hop)).astype(np.float32)
+    mixture = stems.sum(axis=1)
+    activity = np.ones((4, frames), np.float32)
+    activity[0, :40] = 0.0
+    activity[0, 20] = 1.0  # one stray frame, which the median removes
+    out = {}
+    for mode in ("raw", "median"):
+        gate = Gate(network, mode, residual=True)
+        parts = [
+            gate.push(
+                stems[..., a * hop : b * hop],
+                activity[:, a:b],
+                mixture[..., a * hop : b * hop],
+                b == 60,
+            )
+            for a, b in ((0, 13), (13, 30), (30, 60))
+        ]
+        out[mode] = np.concatenate(parts, axis=-1)
+        assert out[mode].shape == stems.shape
+        assert np.abs(out[mode].sum(axis=1) - mixture).max() < 1e-5
+        assert np.abs(out[mode][0, 0, :, : 18 * hop]).max() == 0.0
+        assert np.allclose(out[mode][0, 0, :, 42 * hop :], stems[0, 0, :, 42 * hop :], atol=1e-5)
+    assert np.abs(out["raw"][0, 0, :, 20 * hop]).max() > 0.1
+    assert np.abs(out["median"][0, 0, :, 20 * hop]).max() == 0.0
+
+
+def _part(
+    stems: np.ndarray, activity: np.ndarray, mixture: np.ndarray, first: int, last: int, hop: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    span = slice(first * hop, last * hop)
+    return stems[..., span], activity[:, first:last], mixture[..., span]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"gate": "shut"}, "gate must be one of"),
+        ({"overlap": 0.9}, "overlap must be between"),
+        ({"segment": 0.0}, "segment must be longer"),
+        ({"batch": 0}, "at least one piece"),
+    ],
+)
+def test_bad_options(options: dict[str, object], words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        Options(**options)  # type: ignore[arg-type]
+
+
+def test_unknown_device_is_one_sentence() -> None:
+    with pytest.raises(ModelError, match="cannot be used here"):
+        Engine(build("band-unet", **SMALL), Options(device="cuda:17"))
