@@ -1,0 +1,120 @@
+"""The speech synthesisers behind the sampled singers, and how each of them speaks a list of words."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from stemwise.errors import StemwiseError
+
+CORPUS_RATE = 22050
+PACKAGES = {"flite": "flite", "espeak": "espeak-ng", "festival": "festival"}
+_PROGRAMS = {"flite": "flite", "espeak": "espeak-ng", "festival": "festival"}
+
+
+class VoiceError(StemwiseError):
+    """A voice that cannot speak, or a corpus that cannot be built or read."""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One speaker: `identifier` as its program knows it, `speaker` shared by voices of one person."""
+
+    name: str
+    program: str
+    identifier: str
+    language: str
+    female: bool
+    speaker: str
+    natural: bool
+    held_out: bool = False
+
+
+def _recorded() -> list[Voice]:
+    rows = [
+        ("flite-kal16", "flite", "kal16", "english", False, "kal", False),
+        ("flite-awb", "flite", "awb", "english", False, "awb", False),
+        ("flite-rms", "flite", "rms", "english", False, "rms", True),
+        ("flite-slt", "flite", "slt", "english", True, "slt", False),
+        ("festival-kal", "festival", "kal_diphone", "english", False, "kal", False),
+        ("festival-ked", "festival", "ked_diphone", "english", False, "ked", False),
+        ("festival-slt", "festival", "cmu_us_slt_arctic_hts", "english", True, "slt", False),
+        ("festival-lp", "festival", "lp_diphone", "italian", True, "lp", False),
+        ("festival-pc", "festival", "pc_diphone", "italian", False, "pc", True),
+        ("festival-dita", "festival", "czech_dita", "czech", True, "dita", False),
+        ("festival-krb", "festival", "czech_krb", "czech", True, "krb", True),
+        ("festival-machac", "festival", "czech_machac", "czech", False, "machac", False),
+        ("festival-ph", "festival", "czech_ph", "czech", False, "ph", False),
+        ("festival-lj", "festival", "suo_fi_lj_diphone", "finnish", True, "lj", False),
+        ("festival-mv", "festival", "hy_fi_mv_diphone", "finnish", False, "mv", False),
+        ("festival-ona", "festival", "upc_ca_ona_hts", "catalan", True, "ona", False),
+    ]
+    return [Voice(n, p, i, lang, f, s, True, h) for n, p, i, lang, f, s, h in rows]
+
+
+def _formant() -> list[Voice]:
+    rows = [
+        ("en-us+m3", "english", False), ("en-us+f2", "english", True), ("en-gb+f4", "english", True),
+        ("en-gb-scotland+m7", "english", False), ("en-us+klatt2", "english", False),
+        ("en-us+klatt4", "english", False), ("en-gb+michael", "english", False),
+        ("en-us+belinda", "english", True), ("it+m1", "italian", False), ("it+f5", "italian", True),
+        ("es+m4", "spanish", False), ("es+f1", "spanish", True), ("pt-br+f3", "portuguese", True),
+        ("pt-br+m5", "portuguese", False), ("de+m6", "german", False), ("de+f2", "german", True),
+        ("fr-fr+f4", "french", True), ("fr-fr+m8", "french", False), ("pl+m2", "polish", False),
+        ("sv+f3", "swedish", True), ("id+anika", "indonesian", True), ("es-419+adam", "spanish", False),
+        ("en-us+linda", "english", True), ("en-gb-x-rp+rob", "english", False),
+    ]
+    held = {"en-gb+f4", "es+m4", "fr-fr+m8", "sv+f3", "en-us+klatt4", "en-us+linda"}
+    return [Voice(f"espeak-{i}", "espeak", i, lang, f, i, False, i in held) for i, lang, f in rows]
+
+
+VOICES: tuple[Voice, ...] = tuple(_recorded() + _formant())
+
+
+def require_program(program: str) -> str:
+    """Path of a synthesiser's executable; VoiceError with the package's name when it is missing."""
+    path = shutil.which(_PROGRAMS[program])
+    if path is None:
+        raise VoiceError(
+            f"the program '{_PROGRAMS[program]}' is needed for sampled singers: install the system package "
+            f"'{PACKAGES[program]}' or render with the family 'dsp'"
+        )
+    return path
+
+
+def speak(voice: Voice, words: Sequence[str]) -> list[np.ndarray]:
+    """Each word spoken by `voice`, float64 (sample) at 22050 Hz; words that fail come back empty."""
+    program = require_program(voice.program)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{index}.wav" for index in range(len(words))]
+        if voice.program == "festival":
+            lines = [f"(voice_{voice.identifier})"]
+            for word, path in zip(words, paths, strict=True):
+                lines.append(f'(set! u (utt.synth (Utterance Text "{word}")))')
+                lines.append(f'(utt.save.wave u "{path}" (quote riff))')
+            subprocess.run([program, "--pipe"], input="\n".join(lines), text=True, capture_output=True, timeout=300)
+        for word, path in zip(words, paths, strict=True):
+            if voice.program == "flite":
+                command = [program, "-voice", voice.identifier, "-t", word, "-o", str(path)]
+            elif voice.program == "espeak":
+                command = [program, "-v", voice.identifier, "-s", "130", "-w", str(path), word]
+            else:
+                break
+            subprocess.run(command, capture_output=True, timeout=60)
+        return [_load(path) for path in paths]
+
+
+def _load(path: Path) -> np.ndarray:
+    if not path.exists() or path.stat().st_size < 1000:
+        return np.zeros(0)
+    samples, rate = soundfile.read(path, dtype="float64")
+    samples = samples if samples.ndim == 1 else samples.mean(axis=1)
+    return np.asarray(soxr.resample(samples, rate, CORPUS_RATE))
