@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stemwise.band.effects import Samples, chorus, compress, equalise, limit_width, soft_clip
+from stemwise.band.effects import Samples, chorus, compress, equalise, limit_width, soft_clip, tame
 from stemwise.band.notes import Note, humanise, nearest
 from stemwise.band.song import Chord, Song
 from stemwise.band.soundfont import player
@@ -26,39 +26,87 @@ _SYNTH = [
 ]
 HELD_OUT = [("musescore", 0, 33), ("fluid", 0, 37), ("musescore", 8, 39)]
 
-# positions in beats of a 4-beat bar, length in beats, interval name
-_RHYTHMS: dict[str, tuple[tuple[tuple[float, float, str], ...], ...]] = {
-    "eighths": (tuple((i / 2, 0.46, "root") for i in range(8)),),
-    "octaves": (tuple((i / 2, 0.4, "octave" if i % 2 else "root") for i in range(8)),),
-    "disco": (tuple((i / 2, 0.3, "octave" if i % 2 else "root") for i in range(8)),),
-    "roots": (((0, 1.9, "root"), (2, 1.9, "root")), ((0, 3.8, "root"),),
-              ((0, 1.4, "root"), (1.5, 0.45, "root"), (2, 1.8, "root"))),
-    "rockmix": (((0, 0.9, "root"), (1.5, 0.45, "root"), (2, 0.9, "root"), (3, 0.4, "fifth"), (3.5, 0.4, "approach")),
-                ((0, 1.4, "root"), (1.5, 0.45, "root"), (2.5, 0.45, "root"), (3, 0.9, "root")),
-                ((0, 0.9, "root"), (1, 0.45, "root"), (2, 0.9, "root"), (3, 0.45, "root"), (3.5, 0.45, "approach"))),
-    "sustained": (((0, 3.95, "root"),), ((0, 2.9, "root"), (3, 0.95, "fifth"))),
-    "syncopated": (((0, 0.7, "root"), (0.75, 0.6, "root"), (1.5, 0.45, "octave"), (2.5, 0.45, "root"), (3.25, 0.5, "fifth")),
-                   ((0, 0.4, "root"), (1.5, 0.9, "root"), (2.5, 0.45, "third"), (3, 0.45, "fifth"), (3.5, 0.4, "approach"))),
-    "funk": (((0, 0.3, "root"), (0.75, 0.2, "root"), (1.25, 0.2, "octave"), (1.75, 0.2, "seventh"), (2.5, 0.3, "root"), (3.25, 0.2, "fifth"), (3.75, 0.2, "octave")),
-             ((0, 0.5, "root"), (1.5, 0.2, "octave"), (2.25, 0.2, "root"), (2.75, 0.2, "seventh"), (3, 0.3, "fifth"), (3.5, 0.2, "approach"))),
-    "walking": (((0, 0.9, "root"), (1, 0.9, "third"), (2, 0.9, "fifth"), (3, 0.9, "approach")),
-                ((0, 0.9, "root"), (1, 0.9, "scale"), (2, 0.9, "third"), (3, 0.9, "approach"))),
-    "walkpop": (((0, 0.9, "root"), (1, 0.9, "root"), (2, 0.9, "fifth"), (3, 0.9, "approach")),
-                ((0, 1.4, "root"), (1.5, 0.45, "third"), (2, 0.9, "fifth"), (3, 0.9, "approach"))),
-    "boogie": (((0, 0.6, "root"), (0.5, 0.4, "root"), (1, 0.6, "third"), (1.5, 0.4, "third"), (2, 0.6, "fifth"), (2.5, 0.4, "sixth"), (3, 0.6, "seventh"), (3.5, 0.4, "sixth")),),
-    "rootfifth": (((0, 0.9, "root"), (2, 0.9, "low fifth")), ((0, 0.9, "root"), (2, 0.9, "low fifth"), (3.5, 0.4, "approach"))),
-    "reggae": (((0, 0.7, "root"), (1, 0.4, "root"), (1.5, 0.4, "third"), (2.5, 0.9, "fifth")),
-               ((0.5, 0.4, "root"), (1, 0.9, "root"), (2.5, 0.4, "fifth"), (3, 0.6, "third"))),
-    "tumbao": (((1.5, 1.4, "fifth"), (3, 0.95, "octave")), ((0, 0.4, "root"), (1.5, 1.4, "low fifth"), (3, 0.9, "root"))),
-    "bossa": (((0, 1.4, "root"), (1.5, 0.4, "low fifth"), (2, 1.4, "low fifth"), (3.5, 0.4, "root")),),
-    "gallop": (tuple((b + o, 0.2, "root") for b in range(4) for o in (0.0, 0.5, 0.75)),),
-    "offbeat": (tuple((b + 0.5, 0.4, "root") for b in range(4)),),
-    "synthpulse": (tuple((i / 4, 0.2, "root") for i in range(16)), tuple((i / 4, 0.2, "octave" if i % 4 == 2 else "root") for i in range(16) if i % 4)),
-    "arpeggio": (tuple((i / 2, 0.4, ("root", "fifth", "octave", "third")[i % 4]) for i in range(8)),),
-    "sub": (((0, 2.4, "root"), (2.5, 1.4, "root")), ((0, 1.4, "root"), (1.75, 0.7, "root"), (2.75, 1.2, "octave")), ((0, 3.8, "root"),)),
-    "melodic": (((0, 0.9, "root"), (1, 0.45, "third"), (1.5, 0.45, "fifth"), (2, 0.9, "octave"), (3, 0.45, "fifth"), (3.5, 0.45, "approach")),
-                ((0, 1.4, "root"), (1.5, 0.45, "scale"), (2, 0.9, "third"), (3, 0.9, "fifth"))),
-}  # fmt: skip
+# notes of a 4-beat bar: start and length in beats, interval above the root; variants split by |
+_RHYTHMS: dict[str, str] = {
+    "eighths": (
+        "0 0.46 root, 0.5 0.46 root, 1 0.46 root, 1.5 0.46 root, 2 0.46 root, 2.5 0.46 root, "
+        "3 0.46 root, 3.5 0.46 root"
+    ),
+    "octaves": (
+        "0 0.4 root, 0.5 0.4 octave, 1 0.4 root, 1.5 0.4 octave, 2 0.4 root, 2.5 0.4 octave, "
+        "3 0.4 root, 3.5 0.4 octave"
+    ),
+    "disco": (
+        "0 0.3 root, 0.5 0.3 octave, 1 0.3 root, 1.5 0.3 octave, 2 0.3 root, 2.5 0.3 octave, "
+        "3 0.3 root, 3.5 0.3 octave"
+    ),
+    "roots": "0 1.9 root, 2 1.9 root | 0 3.8 root | 0 1.4 root, 1.5 0.45 root, 2 1.8 root",
+    "rockmix": (
+        "0 0.9 root, 1.5 0.45 root, 2 0.9 root, 3 0.4 fifth, 3.5 0.4 approach | 0 1.4 root, "
+        "1.5 0.45 root, 2.5 0.45 root, 3 0.9 root | 0 0.9 root, 1 0.45 root, 2 0.9 root, 3 "
+        "0.45 root, 3.5 0.45 approach"
+    ),
+    "sustained": "0 3.95 root | 0 2.9 root, 3 0.95 fifth",
+    "syncopated": (
+        "0 0.7 root, 0.75 0.6 root, 1.5 0.45 octave, 2.5 0.45 root, 3.25 0.5 fifth | 0 0.4 "
+        "root, 1.5 0.9 root, 2.5 0.45 third, 3 0.45 fifth, 3.5 0.4 approach"
+    ),
+    "funk": (
+        "0 0.3 root, 0.75 0.2 root, 1.25 0.2 octave, 1.75 0.2 seventh, 2.5 0.3 root, 3.25 0.2 "
+        "fifth, 3.75 0.2 octave | 0 0.5 root, 1.5 0.2 octave, 2.25 0.2 root, 2.75 0.2 "
+        "seventh, 3 0.3 fifth, 3.5 0.2 approach"
+    ),
+    "walking": (
+        "0 0.9 root, 1 0.9 third, 2 0.9 fifth, 3 0.9 approach | 0 0.9 root, 1 0.9 scale, 2 "
+        "0.9 third, 3 0.9 approach"
+    ),
+    "walkpop": (
+        "0 0.9 root, 1 0.9 root, 2 0.9 fifth, 3 0.9 approach | 0 1.4 root, 1.5 0.45 third, 2 "
+        "0.9 fifth, 3 0.9 approach"
+    ),
+    "boogie": (
+        "0 0.6 root, 0.5 0.4 root, 1 0.6 third, 1.5 0.4 third, 2 0.6 fifth, 2.5 0.4 sixth, 3 "
+        "0.6 seventh, 3.5 0.4 sixth"
+    ),
+    "rootfifth": "0 0.9 root, 2 0.9 low-fifth | 0 0.9 root, 2 0.9 low-fifth, 3.5 0.4 approach",
+    "reggae": (
+        "0 0.7 root, 1 0.4 root, 1.5 0.4 third, 2.5 0.9 fifth | 0.5 0.4 root, 1 0.9 root, 2.5 "
+        "0.4 fifth, 3 0.6 third"
+    ),
+    "tumbao": "1.5 1.4 fifth, 3 0.95 octave | 0 0.4 root, 1.5 1.4 low-fifth, 3 0.9 root",
+    "bossa": "0 1.4 root, 1.5 0.4 low-fifth, 2 1.4 low-fifth, 3.5 0.4 root",
+    "gallop": (
+        "0 0.2 root, 0.5 0.2 root, 0.75 0.2 root, 1 0.2 root, 1.5 0.2 root, 1.75 0.2 root, 2 "
+        "0.2 root, 2.5 0.2 root, 2.75 0.2 root, 3 0.2 root, 3.5 0.2 root, 3.75 0.2 root"
+    ),
+    "offbeat": "0.5 0.4 root, 1.5 0.4 root, 2.5 0.4 root, 3.5 0.4 root",
+    "synthpulse": (
+        "0 0.2 root, 0.25 0.2 root, 0.5 0.2 root, 0.75 0.2 root, 1 0.2 root, 1.25 0.2 root, "
+        "1.5 0.2 root, 1.75 0.2 root, 2 0.2 root, 2.25 0.2 root, 2.5 0.2 root, 2.75 0.2 root, "
+        "3 0.2 root, 3.25 0.2 root, 3.5 0.2 root, 3.75 0.2 root | 0.25 0.2 root, 0.5 0.2 "
+        "octave, 0.75 0.2 root, 1.25 0.2 root, 1.5 0.2 octave, 1.75 0.2 root, 2.25 0.2 root, "
+        "2.5 0.2 octave, 2.75 0.2 root, 3.25 0.2 root, 3.5 0.2 octave, 3.75 0.2 root"
+    ),
+    "arpeggio": (
+        "0 0.4 root, 0.5 0.4 fifth, 1 0.4 octave, 1.5 0.4 third, 2 0.4 root, 2.5 0.4 fifth, 3 "
+        "0.4 octave, 3.5 0.4 third"
+    ),
+    "sub": "0 2.4 root, 2.5 1.4 root | 0 1.4 root, 1.75 0.7 root, 2.75 1.2 octave | 0 3.8 root",
+    "melodic": (
+        "0 0.9 root, 1 0.45 third, 1.5 0.45 fifth, 2 0.9 octave, 3 0.45 fifth, 3.5 0.45 "
+        "approach | 0 1.4 root, 1.5 0.45 scale, 2 0.9 third, 3 0.9 fifth"
+    ),
+}
+Rhythm = list[tuple[float, float, str]]
+
+
+def _rhythms(name: str) -> list[Rhythm]:
+    """The variants of a named rhythm."""
+    variants = []
+    for variant in _RHYTHMS[name].split("|"):
+        steps = [step.split() for step in variant.split(",")]
+        variants.append([(float(start), float(length), name) for start, length, name in steps])
+    return variants
 
 
 def play_bass(
@@ -136,13 +184,13 @@ def _line(song: Song, rng: np.random.Generator) -> list[Note]:
     """Notes of the whole song: one rhythm per kind of section, pitches from the chords."""
     names = song.character.bass
     centre = float(rng.uniform(35, 41))
-    plans: dict[str, tuple[tuple[float, float, str], ...]] = {}
+    plans: dict[str, Rhythm] = {}
     notes: list[Note] = []
     for section in song.sections:
         if "bass" not in section.active:
             continue
         if section.name not in plans:
-            variants = _RHYTHMS[str(rng.choice(names))]
+            variants = _rhythms(str(rng.choice(names)))
             plans[section.name] = variants[int(rng.integers(len(variants)))]
         loudness = 0.6 + 0.3 * section.energy
         bar = round(section.start / song.bar)
@@ -173,7 +221,7 @@ def _pitch(song: Song, chord: Chord, step: str, centre: float, rng: np.random.Ge
         return root + 12
     if step == "fifth":
         return root + (6 if 6 in intervals else 7)
-    if step == "low fifth":
+    if step == "low-fifth":
         return root - 5 if root - 5 >= 28 else root + 7
     if step == "third":
         return root + next((i for i in intervals if i in (3, 4)), 7)
@@ -215,6 +263,7 @@ def _amplify(audio: Samples, rng: np.random.Generator, rate: int, electronic: bo
             attack=float(rng.uniform(0.005, 0.03)),
             release=float(rng.uniform(0.08, 0.25)),
         )
+    mono = tame(mono, rate, float(rng.uniform(7, 12)))
     stereo = np.repeat(mono, 2, axis=0)
     if wide or rng.random() < 0.06:
         stereo = limit_width(chorus(stereo, rate, 0.7, 0.002, 0.5), -16.0)

@@ -14,6 +14,7 @@ from stemwise.band.effects import (
     reverberate,
     set_width,
     soft_clip,
+    tame,
 )
 from stemwise.band.grooves import FILLS, GROOVES, PERCUSSION, Groove
 from stemwise.band.kits import shots, sources
@@ -21,10 +22,21 @@ from stemwise.band.song import Section, Song
 
 _ALIASES = {"open": "hat_open", "hat": "hat_closed", "pedal": "hat_pedal"}
 _GROUPS = {
-    "kick": "kick", "snare": "snare", "rim": "snare", "clap": "snare", "snap": "percussion",
-    "hat_closed": "hats", "hat_open": "hats", "hat_pedal": "hats", "crash": "cymbals", "ride": "cymbals",
-    "bell": "cymbals", "tom_high": "toms", "tom_mid": "toms", "tom_low": "toms",
-}  # fmt: skip
+    "kick": "kick",
+    "snare": "snare",
+    "rim": "snare",
+    "clap": "snare",
+    "snap": "percussion",
+    "hat_closed": "hats",
+    "hat_open": "hats",
+    "hat_pedal": "hats",
+    "crash": "cymbals",
+    "ride": "cymbals",
+    "bell": "cymbals",
+    "tom_high": "toms",
+    "tom_mid": "toms",
+    "tom_low": "toms",
+}
 _VELOCITY = {"x": 0.75, "X": 0.98, "o": 0.35}
 
 
@@ -212,9 +224,13 @@ def _build_kit(
     hand = sources("percussion", family, electronic, kits)
     chosen["percussion"] = hand[int(rng.integers(len(hand)))]
     levels = {
-        "kick": rng.normal(0.0, 2.0), "snare": rng.normal(-1.0, 2.0), "hats": rng.normal(-12.0, 2.5),
-        "cymbals": rng.normal(-9.0, 2.5), "toms": rng.normal(-3.0, 2.0), "percussion": rng.normal(-9.0, 3.0),
-    }  # fmt: skip
+        "kick": rng.normal(0.0, 2.0),
+        "snare": rng.normal(-1.0, 2.0),
+        "hats": rng.normal(-12.0, 2.5),
+        "cymbals": rng.normal(-9.0, 2.5),
+        "toms": rng.normal(-3.0, 2.0),
+        "percussion": rng.normal(-9.0, 3.0),
+    }
     viewpoint = 1.0 if rng.random() < 0.5 else -1.0  # drummer's or audience's perspective
     spread = float(rng.uniform(0.1, 0.8))
     fallbacks = [*choices, "fluid:0" if family == "sampled" else "synth:acoustic"]
@@ -386,4 +402,5 @@ def _mix_kit(
             attack=float(rng.uniform(0.003, 0.03)),
             release=float(rng.uniform(0.05, 0.2)),
         )
-    return limit_width(soft_clip(mix, float(rng.uniform(0.3, 1.0))), float(rng.uniform(-22, -8)))
+    mix = tame(soft_clip(mix, float(rng.uniform(0.3, 1.0))), rate, float(rng.uniform(13, 20)))
+    return limit_width(mix, float(rng.uniform(-24, -9)))

@@ -117,6 +117,14 @@ def limiting_gain(audio: Samples, rate: int, ceiling: float) -> Samples:
     return np.asarray(uniform_filter1d(held, 2 * width + 1 - 2), np.float32)
 
 
+def tame(audio: Samples, rate: int, crest: float) -> Samples:
+    """Limit peaks to `crest` dB above the RMS of the active parts, as recording engineers do."""
+    level = active_rms(audio, rate)
+    if level < 1e-7:
+        return audio
+    return audio * limiting_gain(audio, rate, level * 10.0 ** (crest / 20.0))
+
+
 def soft_clip(audio: Samples, drive: float = 1.0) -> Samples:
     """tanh saturation with unit gain for small signals."""
     return np.asarray(np.tanh(audio * np.float32(drive)) / np.float32(drive), np.float32)

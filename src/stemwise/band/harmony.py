@@ -15,11 +15,13 @@ from stemwise.band.effects import (
     distort,
     echo,
     equalise,
+    limiting_gain,
     pan,
     reverberate,
     set_width,
     side_to_mid,
     soft_clip,
+    tame,
     tremolo,
 )
 from stemwise.band.notes import Note, humanise
@@ -55,6 +57,7 @@ def play_other(
         if not notes:
             continue
         audio = _perform(song, role, notes, rng, sample_rate, family, kits, count)
+        audio = tame(audio, sample_rate, float(rng.uniform(9, 16)))
         audio = _place(audio, role, len(names), sides[index % 2], rng)
         level = active_rms(audio, sample_rate)
         if level < 1e-6:
@@ -264,6 +267,12 @@ def _share_room(
         if np.any(sends[name]):
             stems[name] += reverberate(sends[name], rate, seconds, brightness, 0.02, variant)
     total = stems["piano"] + stems["guitar"] + stems["other"]
+    level = active_rms(total, rate) * 10 ** (float(rng.uniform(9, 15)) / 20)
+    if level > 1e-6:
+        gain = limiting_gain(total, rate, level)
+        total = total * gain
+        for name in STEMS:
+            stems[name] = stems[name] * gain
     target = float(np.clip(rng.normal(-8.0, 4.0), -20, -2))
     ratio = side_to_mid(total)
     if ratio > target:

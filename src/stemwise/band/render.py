@@ -60,9 +60,13 @@ class RenderedSong:
             if name not in ("chords", "sections", "extras")
         }
         return {
-            **plain, "family": self.family, "held_out": self.held_out, "levels": self.levels,
-            "sample_rate": self.sample_rate, "sections": sections,
-        }  # fmt: skip
+            **plain,
+            "family": self.family,
+            "held_out": self.held_out,
+            "levels": self.levels,
+            "sample_rate": self.sample_rate,
+            "sections": sections,
+        }
 
 
 def render_song(
