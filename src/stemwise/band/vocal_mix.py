@@ -131,8 +131,10 @@ def _strip(sound: np.ndarray, chain: Chain, rate: int, role: str) -> np.ndarray:
     shaped = effects.compress(shaped, rate, threshold=2.0, ratio=8.0, attack=0.001, release=0.05)
     level = np.float32(max(effects.active_rms(shaped, rate), 1e-6))
     drive = chain.drive if role == "lead" else 0.5 * chain.drive
-    if drive > 0.2:
+    if drive > 0.7:
         shaped = effects.distort(shaped / level * np.float32(0.5), drive) / np.float32(0.5)
+    elif drive > 0.2:
+        shaped = effects.soft_clip(shaped / level, 0.5 * drive)  # too gentle to need oversampling
     else:
         shaped = shaped / level
     if chain.chorus > 0:

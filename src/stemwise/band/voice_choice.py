@@ -6,6 +6,7 @@ import numpy as np
 
 from stemwise.band.voice_bank import VoiceBank
 from stemwise.band.voice_corpus import load_voice
+from stemwise.band.voice_formants import formant_voice
 from stemwise.band.voice_sources import VOICES, Voice, VoiceError
 
 FAMILIES = ("dsp", "sampled")
@@ -25,8 +26,6 @@ def draw_bank(rng: np.random.Generator, family: str, split: str) -> VoiceBank:
         raise VoiceError(f"unknown family '{family}': choose one of {', '.join(FAMILIES)}")
     voices = sampled_voices(split)
     if family == "dsp":
-        from stemwise.band.voice_formants import formant_voice
-
         return formant_voice(rng, split)
     recorded = [voice for voice in voices if voice.natural]
     others = [voice for voice in voices if not voice.natural]
