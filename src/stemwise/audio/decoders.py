@@ -15,6 +15,14 @@ from stemwise.audio.gapless import movie_timescale, mp3_states_length
 from stemwise.errors import AudioError
 
 _SOUND_MAGIC = (b"RIFF", b"RF64", b"RIFX", b"FORM", b"fLaC", b".snd", b"caff", b"riff")
+# which of our channels (the order of WAV) comes where in surround Vorbis; libsndfile leaves it so
+VORBIS_ORDERS = {
+    3: (0, 2, 1),
+    5: (0, 2, 1, 3, 4),
+    6: (0, 2, 1, 4, 5, 3),
+    7: (0, 2, 1, 5, 6, 4, 3),
+    8: (0, 2, 1, 6, 7, 4, 5, 3),
+}
 _UNKNOWN_LENGTH = 1 << 60  # libsndfile's answer for piped FLAC
 _PLANES = 8
 _UNSIGNED_8 = {"u8", "u8p"}
@@ -47,13 +55,13 @@ class Decoder(Protocol):
 
 def open_decoder(path: Path, stream: int) -> Decoder:
     """Choose the decoder by the file's first bytes; raises AudioError with one sentence."""
-    if not path.exists():
-        raise AudioError(f"{path} does not exist: check the name")
-    if path.is_dir():
-        raise AudioError(f"{path} is a folder: name an audio file")
     try:
         with open(path, "rb") as file:
             head = file.read(512)
+    except FileNotFoundError as error:
+        raise AudioError(f"{path} does not exist: check the name") from error
+    except IsADirectoryError as error:
+        raise AudioError(f"{path} is a folder: name an audio file") from error
     except OSError as error:
         raise AudioError(f"{path} cannot be read ({error.strerror})") from error
     if not head:
@@ -100,13 +108,16 @@ class SoundDecoder:
             if not samples.shape[0]:
                 return
             any_yet = True
-            yield np.ascontiguousarray(samples.T)
+            channels = samples.T
+            if self.codec == "vorbis" and self.channels in VORBIS_ORDERS:
+                channels = channels[np.argsort(VORBIS_ORDERS[self.channels])]
+            yield np.ascontiguousarray(channels)
             if samples.shape[0] < size:
                 return
 
     def seek(self, sample: int) -> bool:
-        """Every format that libsndfile reads here seeks to the exact sample."""
-        if self.samples is None or not self._file.seekable():
+        """Lossless formats seek to the exact sample; libsndfile misses it in Vorbis."""
+        if self.samples is None or self.codec == "vorbis" or not self._file.seekable():
             return False
         self._file.seek(min(sample, self.samples))
         return True

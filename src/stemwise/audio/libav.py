@@ -31,15 +31,16 @@ class _Codec:
     encoder: str
     sample_format: str
     rates: tuple[int, ...]
-    channels: int
+    channels: tuple[int, ...]
     most: int  # kbit/s per channel
     alternative: str
 
 
 CODECS = {
-    "mp3": _Codec("mp3", "libmp3lame", "fltp", _MP3_RATES, 2, 320, "flac, opus or wav"),
-    "opus": _Codec("ogg", "libopus", "flt", (), 8, 256, "flac or wav"),
-    "m4a": _Codec("mp4", "aac", "fltp", _AAC_RATES, 7, 288, "flac, opus or wav"),
+    "mp3": _Codec("mp3", "libmp3lame", "fltp", _MP3_RATES, (1, 2), 320, "flac, opus or wav"),
+    # libav interleaves 5 and 7 channels of Opus in a wrong order
+    "opus": _Codec("ogg", "libopus", "flt", (), (1, 2, 3, 4, 6, 8), 256, "flac or wav"),
+    "m4a": _Codec("mp4", "aac", "fltp", _AAC_RATES, tuple(range(1, 8)), 288, "flac, opus or wav"),
 }
 
 
@@ -175,10 +176,10 @@ def _limit(codec: _Codec, rate: int) -> int:
 
 
 def _check(extension: str, codec: _Codec, sample_rate: int, channels: int) -> None:
-    if channels > codec.channels:
+    if channels not in codec.channels:
         raise AudioError(
-            f"{extension} files hold up to {codec.channels} channels, not {channels}: "
-            f"write {codec.alternative} instead"
+            f"{extension} files are written with {', '.join(map(str, codec.channels))} channels, "
+            f"not {channels}: write {codec.alternative} instead"
         )
     if codec.rates and sample_rate not in codec.rates:
         raise AudioError(

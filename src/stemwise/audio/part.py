@@ -28,10 +28,10 @@ class PartFile:
         self.path = Path(path)
         short = os.fsdecode(os.fsencode(self.path.name)[:200]).encode("utf-8", "ignore").decode()
         self.temporary = self.path.parent / f".{short}.{os.getpid()}.part"
-        if self.path.is_dir():
-            raise OutputError(f"{self.path} is a folder: choose another name for the file")
-        with output_errors(self.path), open(self.temporary, "wb"):
-            pass
+        with output_errors(self.path):
+            if self.path.is_dir():
+                raise OutputError(f"{self.path} is a folder: choose another name for the file")
+            open(self.temporary, "wb").close()
 
     def commit(self) -> None:
         """Rename the finished temporary file onto the final path."""

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import soundfile
 
+from stemwise.audio.decoders import VORBIS_ORDERS
 from stemwise.audio.format import Audio, AudioFormat, Samples
 from stemwise.audio.libav import LibavEncoder
 from stemwise.audio.part import PartFile, Sink, output_errors
@@ -139,6 +140,8 @@ class _SoundEncoder:
         if self._flac:
             self._file.write(quantise(block, self._bits).T << (32 - self._bits))
         else:
+            if len(block) in VORBIS_ORDERS:
+                block = block[list(VORBIS_ORDERS[len(block)])]
             for start in range(0, block.shape[1], _VORBIS_STEP):
                 self._file.write(block[:, start : start + _VORBIS_STEP].T)
         self._sink.check()
