@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -45,6 +46,7 @@ class Singer:
     tilt: float = 0.0
     colour: np.ndarray = field(default_factory=lambda: np.zeros(ENVELOPE_POINTS))
     breath: float = 0.0
+    clarity: float = 0.8
     vibrato_rate: float = 5.5
     vibrato_depth: float = 35.0
     vibrato_delay: float = 0.25
@@ -80,12 +82,12 @@ def draw_singer(rng: np.random.Generator, bank: VoiceBank) -> Singer:
     high = low + float(rng.uniform(15, 22))
     if not high_voice and rng.random() < 0.4:
         low, high = low + 4, high + 5  # tenors and belting
-    raspy = rng.random() < 0.22
+    raspy = rng.random() < 0.18
     rough = Roughness(
-        jitter=float(rng.uniform(0.002, 0.008) * (3 if raspy else 1)),
-        shimmer=float(rng.uniform(0.01, 0.05) * (3 if raspy else 1)),
-        doubling=float(rng.uniform(0.05, 0.4)) if raspy and rng.random() < 0.6 else 0.0,
-        growl=float(rng.uniform(0.1, 0.5)) if raspy and rng.random() < 0.5 else 0.0,
+        jitter=float(rng.uniform(0.0004, 0.0025) * (3 if raspy else 1)),
+        shimmer=float(rng.uniform(0.005, 0.03) * (3 if raspy else 1)),
+        doubling=float(rng.uniform(0.03, 0.25)) if raspy and rng.random() < 0.5 else 0.0,
+        growl=float(rng.uniform(0.05, 0.35)) if raspy and rng.random() < 0.5 else 0.0,
         growl_rate=float(rng.uniform(28, 65)),
     )
     tuned = bool(rng.random() < 0.12)
@@ -93,7 +95,8 @@ def draw_singer(rng: np.random.Generator, bank: VoiceBank) -> Singer:
         bank, low, high, warp,
         tilt=float(rng.normal(0.3, 1.1)),
         colour=_draw_colour(rng, bank),
-        breath=float(rng.beta(1.3, 6)) if rng.random() < 0.75 else float(rng.uniform(0.25, 0.6)),
+        breath=float(0.15 * rng.beta(1.0, 2.5)) if rng.random() < 0.8 else float(rng.uniform(0.15, 0.5)),
+        clarity=float(rng.uniform(0.6, 0.92)),
         vibrato_rate=float(rng.uniform(4.5, 7.0)),
         vibrato_depth=0.0 if tuned else float(rng.gamma(2.2, 17)),
         vibrato_delay=float(rng.uniform(0.1, 0.45)),
@@ -113,19 +116,20 @@ def _draw_colour(rng: np.random.Generator, bank: VoiceBank) -> np.ndarray:
     wanted = np.interp(frequencies, *np.array(_BRIGHT, dtype=float).T) * np.log(10) / 10
     missing = wanted - bank.vowel_level()
     missing -= missing[(frequencies > 200) & (frequencies < 1000)].mean()
-    colour = gaussian_filter1d(missing, 6.0) * rng.uniform(0.55, 0.95)
+    colour = gaussian_filter1d(missing, 4.0) * np.interp(frequencies, [1000, 4000], [rng.uniform(0.5, 0.95),
+                                                                                  rng.uniform(0.8, 1.05)])
     for _ in range(int(rng.integers(1, 5))):
         place, width, gain = rng.uniform(300, 9000), rng.uniform(0.1, 0.35), rng.normal(0, 0.7)
         colour += gain * np.exp(-0.5 * (np.log2((frequencies + 1) / place) / width) ** 2)
     ring = rng.uniform(0.0, 1.2) * np.exp(-0.5 * ((frequencies - rng.uniform(2600, 3300)) / 350) ** 2)
-    return np.asarray(np.clip(colour + ring, -2.5, 5.5))
+    return np.asarray(np.clip(colour + ring, -2.5, 9.0))
 
 
 def vary(rng: np.random.Generator, singer: Singer) -> Singer:
     """The same singer on another take or day: small changes, for doubles and backing parts."""
     return replace(
         singer, warp=singer.warp * float(rng.uniform(0.97, 1.03)), tilt=singer.tilt + float(rng.normal(0, 0.4)),
-        breath=float(np.clip(singer.breath + rng.uniform(-0.03, 0.15), 0, 0.8)),
+        breath=float(np.clip(singer.breath + rng.uniform(-0.02, 0.08), 0, 0.8)),
         vibrato_rate=singer.vibrato_rate * float(rng.uniform(0.93, 1.07)),
         vibrato_depth=singer.vibrato_depth * float(rng.uniform(0.5, 1.1)),
         scoop=singer.scoop * float(rng.uniform(0.5, 1.2)),
@@ -144,14 +148,15 @@ def perform(singer: Singer, notes: list[Note], sample_rate: int, rng: np.random.
     envelope, noise, spoken_pitch, voiced = _fetch(singer, source, core)
     pitch = _contour(singer, notes, anchors, times, spoken_pitch, rng)
     levels, effort = _dynamics(singer, notes, anchors, times, rng)
-    envelope = envelope @ _warp_matrix(singer.warp) + singer.colour
+    # speech synthesisers hiss as loudly as singers do, only their vowels are dull
+    envelope = envelope @ _warp_matrix(singer.warp) + singer.colour * (0.15 + 0.85 * voiced[:, None])
     frequencies = envelope_frequencies()
     octaves = np.log2(np.maximum(frequencies, 100.0) / 500.0).clip(-1.0, None)
     slope = (singer.tilt + 0.45 * singer.effort * effort)[:, None] * octaves * np.log(10) / 10
     envelope += slope * voiced[:, None] + levels[:, None] + np.log(np.maximum(inside, 1e-4) ** 2)[:, None]
     envelope -= 0.5 * ((1 - voiced) * np.clip(levels, 0, None))[:, None]
     high = np.clip(noise_frequencies() / 5000.0, 0.06, 1.0)
-    noise = noise * (1 - 0.6 * core[:, None])  # stretched vowels of synthetic speech are noisier than sung ones
+    noise = noise * (1 - singer.clarity * core[:, None])  # stretched vowels of synthetic speech are noisier than sung ones
     noise = noise + (1 - noise) * singer.breath * high
     noise = np.clip(noise, 0.004, 0.98)
     sound = synthesise(envelope, noise, pitch, voiced, sample_rate, rng, singer.roughness)
@@ -290,11 +295,17 @@ def _dynamics(
     return gaussian_filter1d(level, 0.02 / step), gaussian_filter1d(np.clip(effort, -8, 8), 0.04 / step)
 
 
+@lru_cache(maxsize=256)
 def _warp_matrix(warp: float) -> np.ndarray:
     """Matrix (point, point) that moves formants up by `warp`; the top of the band is extended level."""
     frequencies = envelope_frequencies()
-    rows = [np.interp(frequencies / warp, frequencies, row) for row in np.eye(ENVELOPE_POINTS)]
-    return np.stack(rows).astype(np.float32)
+    place = np.interp(frequencies / warp, frequencies, np.arange(ENVELOPE_POINTS)).clip(0, ENVELOPE_POINTS - 1.001)
+    low = place.astype(int)
+    matrix = np.zeros((ENVELOPE_POINTS, ENVELOPE_POINTS), dtype=np.float32)
+    columns = np.arange(ENVELOPE_POINTS)
+    matrix[low, columns] = 1 - place + low
+    matrix[low + 1, columns] = place - low
+    return matrix
 
 
 def breathe(

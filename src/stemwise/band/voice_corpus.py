@@ -92,6 +92,19 @@ def _extend_band(envelope: np.ndarray, voiced: np.ndarray) -> np.ndarray:
     return extended
 
 
+def _settle_treble(envelope: np.ndarray, voiced: np.ndarray) -> np.ndarray:
+    """Tie the treble of vowels to their 2.5-4.5 kHz level: synthetic speech has little but noise there."""
+    frequencies = envelope_frequencies()
+    middle = (frequencies > 2500) & (frequencies < 4500)
+    share = np.clip((frequencies - 4200) / 1500, 0, 1)[None]
+    rows = envelope[voiced]
+    deviation = rows - rows.mean(axis=0)
+    tied = 0.45 * deviation + 0.35 * np.clip(deviation[:, middle].mean(axis=1, keepdims=True), -4, 3)
+    settled = envelope.copy()
+    settled[voiced] += (share * (tied - deviation)).astype(np.float32)
+    return settled
+
+
 def build_voice(voice: Voice) -> VoiceBank:
     """Let a voice speak its words and analyse them; VoiceError when fewer than 20 words are usable."""
     rng = np.random.default_rng(zlib.crc32(voice.name.encode()))
@@ -153,8 +166,10 @@ def load_voice(name: str) -> VoiceBank:
         cuts, texts = data["cuts"], data["texts"]
         words = tuple(Word(str(text), tuple(Syllable(*map(int, row[1:])) for row in cuts[cuts[:, 0] == index]))
                       for index, text in enumerate(texts))
-        return VoiceBank(name, bool(data["female"]), data["envelope"].astype(np.float32),
-                         data["aperiodicity"].astype(np.float32), data["pitch"].astype(np.float32), words)
+        pitch = data["pitch"].astype(np.float32)
+        envelope = _settle_treble(data["envelope"].astype(np.float32), pitch > 0)
+        return VoiceBank(name, bool(data["female"]), envelope,
+                         data["aperiodicity"].astype(np.float32), pitch, words)
 
 
 def _build_and_store(name: str) -> tuple[str, int, int]:

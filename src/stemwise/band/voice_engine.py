@@ -114,18 +114,21 @@ def synthesise(
     share = np.clip(1.0 - (1.0 - aperiodicity) * voiced[:, None], 0.0, 1.0).astype(np.float32) @ spread
     # unvoiced gaps between pulses are filled by the noise share, voicing itself is in the pulse heights
     steady = (1.0 - aperiodicity).clip(0.0, 1.0).astype(np.float32) @ spread
-    shape = np.exp(_complex_product(envelope.astype(np.float32), basis) + bias)
+    shape = _responses(envelope.astype(np.float32), basis, bias)
     spectrum = _windowed(train, hop, size) * np.sqrt(steady)
     spectrum += _windowed(hiss, hop, size) * np.sqrt(share)
     pieces = fft.irfft(spectrum * shape, size, axis=1)
     return _overlap_add(pieces, hop)
 
 
-def _complex_product(rows: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    product = np.empty((len(rows), basis.shape[1]), dtype=np.complex64)
-    product.real = rows @ np.ascontiguousarray(basis.real)
-    product.imag = rows @ np.ascontiguousarray(basis.imag)
-    return product
+def _responses(rows: np.ndarray, basis: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Minimum-phase responses (frame, bin); real functions, as the complex exponential is slow."""
+    size = np.exp(rows @ np.ascontiguousarray(basis.real) + bias.real)
+    angle = rows @ np.ascontiguousarray(basis.imag) + bias.imag
+    responses = np.empty(size.shape, dtype=np.complex64)
+    np.multiply(size, np.cos(angle), out=responses.real)
+    np.multiply(size, np.sin(angle), out=responses.imag)
+    return responses
 
 
 def _windowed(signal: np.ndarray, hop: int, size: int) -> np.ndarray:

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from stemwise.band.voice_bank import Syllable, VoiceBank, Word, envelope_frequencies, loudness, noise_frequencies
+from stemwise.band.voice_bank import (
+    Syllable,
+    VoiceBank,
+    Word,
+    envelope_frequencies,
+    loudness,
+    noise_frequencies,
+)
 
 # first three formants of an adult male in hertz
 _VOWELS: dict[str, tuple[float, float, float]] = {
@@ -25,8 +32,8 @@ _SONORANTS: dict[str, tuple[float, float, float, float]] = {  # formants and lev
     "r": (420, 1250, 1650, -6), "w": (300, 700, 2200, -7), "j": (270, 2200, 3000, -7),
 }
 _HISS: dict[str, tuple[float, float, float]] = {  # centre in hertz, width in octaves, level in dB
-    "s": (6800, 0.55, -7), "z": (6800, 0.55, -13), "S": (3600, 0.6, -6), "f": (7000, 1.8, -19), "v": (6500, 1.8, -23),
-    "th": (7500, 1.5, -20),
+    "s": (6800, 0.55, -12), "z": (6800, 0.55, -17), "S": (3600, 0.6, -11), "f": (7000, 1.8, -22), "v": (6500, 1.8, -25),
+    "th": (7500, 1.5, -23),
 }
 _BURSTS: dict[str, tuple[float, float, float]] = {
     "p": (900, 1.6, -14), "t": (4800, 0.9, -8), "k": (2200, 0.8, -9),
@@ -147,7 +154,7 @@ def _render_runs(
     hiss = hiss - np.log((np.exp(hiss) * np.gradient(frequencies)).sum(1, keepdims=True)) + decibel * level
     breath = vowel + 0.25 * np.log2(np.maximum(frequencies, 200) / 500) + decibel * _track(
         [run.breath for run in runs], runs, 1.0)[:, None]
-    air = vowel + decibel * (-26 + 20 * np.clip(frequencies / 9000, 0, 1)) + np.minimum(voice - vowel, 0)
+    air = vowel + decibel * (-32 + 20 * np.clip(frequencies / 9000, 0, 1)) + np.minimum(voice - vowel, 0)
     noisy = np.logaddexp(np.logaddexp(hiss, breath), air)
     envelope = np.maximum(np.logaddexp(voice, noisy), -22.0)
     share = np.exp(noisy - np.logaddexp(voice, noisy))
