@@ -34,6 +34,7 @@ def save(separator: Separator, path: str | Path, *, half: bool = False, **metada
     half: store floating-point tensors in 16 bits. metadata: JSON-ready facts (the recipe, what was
     measured) kept in the header. Raises OutputError where the file cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path)
@@ -43,9 +44,9 @@ def save(separator: Separator, path: str | Path, *, half: bool = False, **metada
     try:
         save_file(tensors, temporary, {HEADER: json.dumps(header)})
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
-        raise OutputError(f"Cannot write the checkpoint {path}: {error.strerror}.") from error
+        raise OutputError(f"Cannot write the checkpoint {path}: {error}.") from error
 
 
 def _stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from stemwise.data.batch import Batch
 from stemwise.models.separator import Grid, Prediction
+from stemwise.training.masked import masked_distance
 
 SEPARATION = "separation"
 ACTIVITY = "activity"
@@ -86,24 +87,18 @@ class Spectral(Objective):
     floor: float = 0.02
 
     def separation(self, prediction: Prediction, reference: Tensor) -> Tensor:
-        estimates = prediction.estimates
-        target = reference.abs()
-        distance = torch.zeros(target.shape[:2], device=target.device)
-        if self.complex_weight < 1.0:
-            magnitude = _magnitudes(prediction)
-            distance = distance + (1 - self.complex_weight) * _mean(magnitude - target)
-        if self.complex_weight > 0.0:
+        masks = prediction.masks
+        if masks is not None and reference.is_complex():
+            distance = masked_distance(
+                masks.float(), prediction.mixture, reference, self.complex_weight
+            )
+        else:
+            estimates = prediction.estimates
+            distance = (1 - self.complex_weight) * _mean(estimates.abs() - reference.abs())
             distance = distance + self.complex_weight * _mean(estimates - reference)
         level = _mean(prediction.mixture.unsqueeze(1)).clamp_min(1e-5)
-        share = (_mean(target) / level).clamp_min(self.floor)
+        share = (_mean(reference) / level).clamp_min(self.floor)
         return distance / level * share.rsqrt()
-
-
-def _magnitudes(prediction: Prediction) -> Tensor:
-    """Magnitudes of the estimates; from real masks where there are, which is cheaper."""
-    if prediction.masks is not None:
-        return prediction.masks.float() * prediction.mixture.abs().unsqueeze(1)
-    return prediction.estimates.abs()
 
 
 def _mean(difference: Tensor) -> Tensor:

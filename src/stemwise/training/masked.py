@@ -1,0 +1,64 @@
+"""Distance of masked mixtures from their stems, with its gradient in closed form.
+
+For an estimate m X of a stem S, |m X - S| and |m |X| - |S|| need only real numbers: |X|^2, |S|^2 and
+Re(X* S). Computing value and gradient together costs a third of the same expression in autograd,
+which made the loss dearer than the network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class _MaskedDistance(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, masks: Tensor, mixture: Tensor, stems: Tensor, complex_weight: float
+    ) -> Tensor:
+        power = _power(mixture).unsqueeze(1)
+        target = _power(stems)
+        cross = _real_product(mixture.unsqueeze(1), stems)
+        slope = power * masks - cross
+        squared = (slope - cross).mul_(masks).add_(target).clamp_min_(1e-12)
+        distance = squared.sqrt_()
+        gradient = slope.div_(distance).mul_(complex_weight)
+        total = distance.mul_(complex_weight)
+        magnitude = power.sqrt()
+        difference = (magnitude * masks).sub_(target.sqrt_())
+        gradient.addcmul_(difference.sign(), magnitude, value=1 - complex_weight)
+        total.add_(difference.abs_(), alpha=1 - complex_weight)
+        count = total[0, 0].numel()
+        ctx.save_for_backward(gradient)
+        ctx.count = count
+        return total.sum(dim=(2, 3, 4)) / count
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * (grads[0][..., None, None, None] / ctx.count), None, None, None
+
+
+def masked_distance(
+    masks: Tensor, mixture: Tensor, stems: Tensor, complex_weight: float
+) -> Tensor:
+    """Mean over channels, bins and frames of the distance of masked mixtures from stems.
+
+    masks: real (batch, source, channel, bin, frame). mixture: complex (batch, channel, bin, frame).
+    stems: complex, shaped like the masks. complex_weight: share in [0, 1] of the distance in the
+    complex plane; the rest compares magnitudes. Returns (batch, source); only the masks get a
+    gradient.
+    """
+    distance: Tensor = _MaskedDistance.apply(masks, mixture, stems, complex_weight)
+    return distance
+
+
+def _power(spectrum: Tensor) -> Tensor:
+    return _real_product(spectrum, spectrum)
+
+
+def _real_product(a: Tensor, b: Tensor) -> Tensor:
+    """Re(a* b), keeping the memory layout of `b`."""
+    return (a.real * b.real).addcmul_(a.imag, b.imag)
