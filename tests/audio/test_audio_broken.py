@@ -276,3 +276,15 @@ def test_stem_file_errors_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected blocks"), writer:
         writer.write({"mixture": np.zeros((2, 10), np.float32)})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_short_cut_flac_is_used_as_far_as_it_goes(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.flac", tmp_path / "cut.flac"
+    audio = noise(1)
+    write(whole, audio)
+    data = whole.read_bytes()
+    cut.write_bytes(data[: len(data) // 2])
+    with pytest.warns(AudioWarning, match="damaged|ends"):
+        found = read(cut).samples
+    assert found.shape[1] > 0.3 * audio.samples.shape[1]
+    np.testing.assert_allclose(found, audio.samples[:, : found.shape[1]], atol=2e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -23,6 +24,7 @@ VORBIS_ORDERS = {
     7: (0, 2, 1, 5, 6, 4, 3),
     8: (0, 2, 1, 6, 7, 4, 5, 3),
 }
+_SMALL = 1024
 _UNKNOWN_LENGTH = 1 << 60  # libsndfile's answer for piped FLAC
 _PLANES = 8
 _UNSIGNED_8 = {"u8", "u8p"}
@@ -96,24 +98,34 @@ class SoundDecoder:
 
     def blocks(self, size: int) -> Iterator[Samples]:
         """Decode into blocks; damage behind the first samples ends the stream with a complaint."""
-        any_yet = False
         while True:
+            position = int(self._file.tell())
             try:
                 samples = self._file.read(size, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
-                if not any_yet:
-                    raise AudioError(f"{self._path} is damaged ({error.error_string})") from error
                 self._damage = str(error.error_string)
+                samples = self._sound_part(position)
+                if not position and not len(samples):
+                    raise AudioError(f"{self._path} is damaged ({self._damage})") from error
+            if len(samples):
+                channels = samples.T
+                if self.codec == "vorbis" and self.channels in VORBIS_ORDERS:
+                    channels = channels[np.argsort(VORBIS_ORDERS[self.channels])]
+                yield np.ascontiguousarray(channels)
+            if len(samples) < size:
                 return
-            if not samples.shape[0]:
-                return
-            any_yet = True
-            channels = samples.T
-            if self.codec == "vorbis" and self.channels in VORBIS_ORDERS:
-                channels = channels[np.argsort(VORBIS_ORDERS[self.channels])]
-            yield np.ascontiguousarray(channels)
-            if samples.shape[0] < size:
-                return
+
+    def _sound_part(self, position: int) -> Samples:
+        """What is readable between `position` and the damage, (sample, channel)."""
+        parts = [np.zeros((0, self.channels), np.float32)]
+        with (
+            contextlib.suppress(soundfile.LibsndfileError),
+            soundfile.SoundFile(self._path) as file,
+        ):
+            file.seek(position)
+            while len(part := file.read(_SMALL, dtype="float32", always_2d=True)):
+                parts.append(part)
+        return np.concatenate(parts)
 
     def seek(self, sample: int) -> bool:
         """Lossless formats seek to the exact sample; libsndfile misses it in Vorbis."""
