@@ -95,8 +95,8 @@ def draw_singer(rng: np.random.Generator, bank: VoiceBank) -> Singer:
         bank, low, high, warp,
         tilt=float(rng.normal(0.3, 1.1)),
         colour=_draw_colour(rng, bank),
-        breath=float(0.15 * rng.beta(1.0, 2.5)) if rng.random() < 0.8 else float(rng.uniform(0.15, 0.5)),
-        clarity=float(rng.uniform(0.6, 0.92)),
+        breath=float(0.12 * rng.beta(1.0, 2.5)) if rng.random() < 0.87 else float(rng.uniform(0.1, 0.4)),
+        clarity=float(rng.uniform(0.7, 0.97)),
         vibrato_rate=float(rng.uniform(4.5, 7.0)),
         vibrato_depth=0.0 if tuned else float(rng.gamma(2.2, 17)),
         vibrato_delay=float(rng.uniform(0.1, 0.45)),
@@ -116,13 +116,15 @@ def _draw_colour(rng: np.random.Generator, bank: VoiceBank) -> np.ndarray:
     wanted = np.interp(frequencies, *np.array(_BRIGHT, dtype=float).T) * np.log(10) / 10
     missing = wanted - bank.vowel_level()
     missing -= missing[(frequencies > 200) & (frequencies < 1000)].mean()
-    colour = gaussian_filter1d(missing, 4.0) * np.interp(frequencies, [1000, 4000], [rng.uniform(0.5, 0.95),
-                                                                                  rng.uniform(0.8, 1.05)])
+    # speech leaves holes in the treble, so that its correction may be finer than that of the formants
+    fine = np.clip((frequencies - 3500) / 2000, 0, 1)
+    smooth = gaussian_filter1d(missing, 5.0) * (1 - fine) + gaussian_filter1d(missing, 1.5) * fine
+    colour = smooth * np.interp(frequencies, [1000, 4000], [rng.uniform(0.5, 0.95), rng.uniform(0.8, 1.05)])
     for _ in range(int(rng.integers(1, 5))):
         place, width, gain = rng.uniform(300, 9000), rng.uniform(0.1, 0.35), rng.normal(0, 0.7)
         colour += gain * np.exp(-0.5 * (np.log2((frequencies + 1) / place) / width) ** 2)
     ring = rng.uniform(0.0, 1.2) * np.exp(-0.5 * ((frequencies - rng.uniform(2600, 3300)) / 350) ** 2)
-    return np.asarray(np.clip(colour + ring, -2.5, 9.0))
+    return np.asarray(np.clip(colour + ring, -3.0, 14.0))
 
 
 def vary(rng: np.random.Generator, singer: Singer) -> Singer:
@@ -291,6 +293,11 @@ def _dynamics(
         swell = np.clip((times - start) / max(close - start, 0.1), 0, 1)
         sung = (times >= start) & (times <= note.end + 0.05)
         level[sung] += (rng.uniform(-0.2, 0.4) * np.sin(np.pi * swell) - rng.uniform(0.0, 0.5) * swell)[sung]
+        rest = index + 1 == len(notes) or notes[index + 1].start - note.end > 0.12
+        if rest:  # the voice dies away before a rest instead of being cut
+            length = min(float(rng.uniform(0.06, 0.25)), 0.5 * (close - start))
+            dying = np.clip((times - (close - length)) / max(length, 0.02), 0, 1)
+            level[sung] -= (rng.uniform(1.5, 4.5) * dying**1.5)[sung]
     step = times[1] - times[0]
     return gaussian_filter1d(level, 0.02 / step), gaussian_filter1d(np.clip(effort, -8, 8), 0.04 / step)
 
