@@ -9,11 +9,22 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from stemwise.activity import Activity as Activity
+    from stemwise.api import Model as Model
+    from stemwise.api import Separation as Separation
+    from stemwise.api import load as load
     from stemwise.audio import Audio as Audio
+    from stemwise.errors import StemwiseError as StemwiseError
 
-_EXPORTS = {"Activity": "stemwise.activity", "Audio": "stemwise.audio"}
+_EXPORTS = {
+    "Activity": "stemwise.activity",
+    "Audio": "stemwise.audio",
+    "Model": "stemwise.api",
+    "Separation": "stemwise.api",
+    "StemwiseError": "stemwise.errors",
+    "load": "stemwise.api",
+}
 
-__all__ = ["Activity", "Audio", "__version__"]
+__all__ = ["Activity", "Audio", "Model", "Separation", "StemwiseError", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,1 +1,106 @@
+"""The command `stemwise`: parses, calls the library, prints. One file per command.
 
+Nothing here imports torch or NumPy until a command runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from stemwise import __version__
+from stemwise.cli.demo import demo
+from stemwise.cli.detect import detect
+from stemwise.cli.models import models
+from stemwise.cli.render import render
+from stemwise.cli.separate import separate
+from stemwise.cli.train import train
+from stemwise.errors import StemwiseError
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+# typer may bring its own copy of click, so its exceptions are found through the one it exports
+_UsageError, _ClickError = typer.BadParameter.__mro__[1:3]
+
+app = typer.Typer(
+    name="stemwise",
+    help="Separate songs into stems, and tell when each stem plays.",
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stemwise {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+for command in (separate, detect, models, render, demo, train):
+    app.command()(command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit status.
+
+    0: all went well. 1: something failed, named in one sentence. 2: the command line is wrong.
+    """
+    arguments = list(arguments)
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    debug = "--debug" in arguments[:end]
+    arguments = [one for at, one in enumerate(arguments) if at >= end or one != "--debug"]
+    try:
+        status = app(arguments, prog_name="stemwise", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo("stemwise: stopped; unfinished results were removed.", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read the output has gone, and nobody reads more
+        return 1
+    except (StemwiseError, OSError, MemoryError) as error:
+        if debug:
+            traceback.print_exc()
+        typer.echo(f"stemwise: {_sentence(error)}", err=True)
+        return 1
+    except _ClickError as error:
+        typer.echo(f"stemwise: {error.format_message()}", err=True)  # type: ignore[attr-defined]
+        context = getattr(error, "ctx", None)
+        if isinstance(error, _UsageError) and context is not None:
+            typer.echo(f"Try '{context.command_path} --help'.", err=True)
+        return 2
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "There is not enough memory: choose a shorter --segment or fewer --jobs."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def main() -> None:
+    """Entry point of the command `stemwise`."""
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal that lacks a letter of a song's name must not end the song
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,192 @@
+"""Several songs through one model: threads, progress, and failures that stop nobody else."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+from stemwise.errors import Cancelled, StemwiseError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+    from stemwise.models import Separator
+    from stemwise.separation import Engine, Options, Progress
+
+Result = TypeVar("Result")
+Work = Callable[["Engine", Path, "Progress", threading.Event], Result]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A song that could not be done, and why."""
+
+    song: Path
+    sentence: str
+
+
+class Board:
+    """One progress bar per song being worked on, on standard error where it is a terminal."""
+
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown and sys.stderr.isatty()
+        self._bars: Bars | None = None
+
+    def __enter__(self) -> Board:
+        if self._shown:
+            self._bars = _bars()
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def follow(self, song: Path) -> tuple[Progress, Callable[[], None]]:
+        """A callback for the engine, and one for the end of the song."""
+        bars = self._bars
+        if bars is None:
+            return (lambda done, total: None), (lambda: None)
+        task = bars.add_task(song.name, total=None)
+        return (
+            lambda done, total: bars.update(task, completed=done, total=total),
+            lambda: bars.remove_task(task),
+        )
+
+    def print(self, line: str, *, err: bool = False) -> None:
+        """Print a line above the bars."""
+        if self._bars is not None:
+            self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            typer.echo(line, err=err)
+
+
+def _bars() -> Bars:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        """Seconds of song per second."""
+
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:5.1f}x realtime" if task.speed else "", style="cyan")
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        Speed(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def run_songs(
+    songs: Sequence[Path],
+    separator: Separator,
+    options: Options,
+    work: Work[Result],
+    done: Callable[[Path, Result], None],
+    failed: Callable[[Failure], None],
+    board: Board,
+    jobs: int = 1,
+) -> list[Failure]:
+    """Work on songs in `jobs` threads that share the separator; returns the failures.
+
+    `done` and `failed` are called one at a time, in this thread. Ctrl-C stops all songs, waits
+    until they have removed what they wrote, and is raised again.
+    """
+    cancel, local = threading.Event(), threading.local()
+    _share_cores(jobs)
+
+    def task(song: Path) -> Result:
+        from stemwise.separation import Engine
+
+        if not hasattr(local, "engine"):
+            # an engine adapts to the memory it finds, so each thread has its own
+            local.engine = Engine(separator, options)
+        progress, finish = board.follow(song)
+        try:
+            return work(local.engine, song, progress, cancel)
+        finally:
+            finish()
+
+    failures: list[Failure] = []
+    executor = ThreadPoolExecutor(jobs, thread_name_prefix="song")
+    try:
+        pending: dict[Future[Result], Path] = {executor.submit(task, one): one for one in songs}
+        while pending:
+            # waking up now and then lets Ctrl-C through on every system
+            finished, _ = wait(pending, timeout=0.2, return_when="FIRST_COMPLETED")
+            for future in finished:
+                song = pending.pop(future)
+                try:
+                    done(song, future.result())
+                except Exception as error:
+                    failures.append(Failure(song, _sentence(song, error)))
+                    failed(failures[-1])
+    finally:
+        cancel.set()
+        executor.shutdown(wait=True, cancel_futures=True)
+    return failures
+
+
+def _share_cores(jobs: int) -> None:
+    if jobs > 1:
+        import torch
+
+        torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+
+
+def _sentence(song: Path, error: Exception) -> str:
+    if isinstance(error, Cancelled):
+        return f"{song} was stopped."
+    if isinstance(error, (StemwiseError, OSError)):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"There is not enough memory for {song}: choose a shorter --segment or fewer --jobs."
+    # a defect of the program, whose place matters more than its sentence
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(where.filename).name}:{where.lineno}"
+    return f"{song} failed unexpectedly at {place} ({type(error).__name__}: {error})."
+
+
+def summary(failures: Sequence[Failure], count: int) -> None:
+    """List the failures of a batch on standard error."""
+    if failures and count > 1:
+        typer.echo(f"{len(failures)} of {count} songs failed:", err=True)
+        for failure in failures:
+            named = str(failure.song) in failure.sentence
+            line = failure.sentence if named else f"{failure.song}: {failure.sentence}"
+            typer.echo(f"  {line}", err=True)
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """One object on one line of standard output."""
+    import json
+
+    typer.echo(json.dumps(content))

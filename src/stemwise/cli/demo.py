@@ -1,0 +1,35 @@
+"""`stemwise demo`: a song rendered on the spot, separated, with a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stemwise.cli.options import Device, Name
+
+SEED, SECONDS = 2018, 20.0
+
+
+def demo(
+    out: Annotated[Path, typer.Argument(metavar="[OUT]", help="Output folder.")] = Path(
+        "stemwise-demo"
+    ),
+    name: Name = "band",
+    device: Device = "auto",
+) -> None:
+    """Render a short song, separate it, and write a report page."""
+    from stemwise.audio import Audio, write
+    from stemwise.band.render import render_song
+    from stemwise.cli.separate import separate
+    from stemwise.stem_output import make_folder
+
+    make_folder(out)
+    song = out / "demo song.flac"
+    typer.echo("Rendering a song ...")
+    rendered = render_song(SEED, family="dsp", duration=SECONDS)
+    tags = {"title": "Demo song", "artist": "stemwise"}
+    write(song, Audio(rendered.mixture, rendered.sample_rate, tags))
+    typer.echo(f"{song}: {rendered.song.style}, {rendered.song.tempo:.0f} beats per minute")
+    separate([song], name=name, out=out, device=device, report=True)

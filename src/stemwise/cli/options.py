@@ -1,0 +1,40 @@
+"""Options that several commands share, and what makes their values valid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stemwise.errors import StemwiseError
+
+Songs = Annotated[list[Path], typer.Argument(metavar="SONG...", help="Audio files.")]
+Name = Annotated[
+    str, typer.Option("-n", "--name", help="Model: a name from `stemwise models`, or a checkpoint.")
+]
+Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1, mps ...")]
+Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Songs at the same time.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per song, nothing else.")]
+
+
+def one_of(option: str, value: str, known: Sequence[str]) -> str:
+    """`value`, if known; else a usage error that names the nearest known value."""
+    if value in known:
+        return value
+    close = get_close_matches(value, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"choose {', '.join(known)}."
+    raise typer.BadParameter(f"there is no {value!r}: {hint}", param_hint=option)
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """What the library refuses in here is an error of the command line."""
+    try:
+        yield
+    except StemwiseError as error:
+        raise typer.BadParameter(str(error)) from error

@@ -1,0 +1,223 @@
+"""`stemwise separate`: songs in; stems, their activity and a report out."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stemwise.cli.batch import Board, Failure, print_json, run_songs, summary
+from stemwise.cli.options import Device, Jobs, Json, Name, Quiet, Songs, one_of, usage
+
+if TYPE_CHECKING:
+    from stemwise.audio import AudioFormat
+    from stemwise.separation import Engine, Progress
+    from stemwise.songs import FileResult
+
+FORMATS = ("wav", "flac", "mp3", "opus", "ogg", "m4a")
+BITRATES = {"mp3": 320, "opus": 192, "ogg": 256, "m4a": 256}
+"""kbit/s where none is asked for."""
+
+
+def separate(
+    songs: Songs,
+    name: Name = "band",
+    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("separated"),
+    device: Device = "auto",
+    two_stems: Annotated[
+        str | None,
+        typer.Option("--two-stems", metavar="STEM", help="Write STEM, and the rest as no_STEM."),
+    ] = None,
+    stems: Annotated[
+        str | None, typer.Option("--stems", metavar="STEM,...", help="Write only these stems.")
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option("--format", help="wav, flac, mp3, opus, ogg or m4a [wav].")
+    ] = None,
+    flac: Annotated[bool, typer.Option("--flac", help="Same as --format flac.")] = False,
+    mp3: Annotated[bool, typer.Option("--mp3", help="Same as --format mp3.")] = False,
+    opus: Annotated[bool, typer.Option("--opus", help="Same as --format opus.")] = False,
+    bitrate: Annotated[
+        int | None,
+        typer.Option("--bitrate", "--mp3-bitrate", help="kbit/s of mp3, opus, ogg and m4a."),
+    ] = None,
+    int24: Annotated[bool, typer.Option("--int24", help="24 bits per sample.")] = False,
+    float32: Annotated[bool, typer.Option("--float32", help="32-bit float samples.")] = False,
+    clip_mode: Annotated[
+        str,
+        typer.Option(help="Samples beyond full scale: rescale (the whole song), clamp or none."),
+    ] = "rescale",
+    filename: Annotated[
+        str, typer.Option(help="Name of each file; fields: track, trackext, stem, ext.")
+    ] = "{track}/{stem}.{ext}",
+    segment: Annotated[
+        float | None, typer.Option(help="Seconds computed at a time; less needs less memory.")
+    ] = None,
+    overlap: Annotated[float, typer.Option(help="Share of a segment cross-faded, 0 to 0.5.")] = 0.0,
+    gate: Annotated[
+        str, typer.Option(help="Silence stems that do not play: off, raw or median.")
+    ] = "off",
+    phase: Annotated[str, typer.Option(help="mixture, griffin-lim or wiener.")] = "mixture",
+    no_residual: Annotated[
+        bool, typer.Option("--no-residual", help="Stems need not sum to the song.")
+    ] = False,
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    jobs: Jobs = 1,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave songs whose files all exist.")
+    ] = False,
+    report: Annotated[bool, typer.Option("--report", help="Write a page to look and listen.")] = (
+        False
+    ),
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Separate songs into stems with their rate, channels and length."""
+    one_of("--gate", gate, ("off", "raw", "median"))
+    one_of("--phase", phase, ("mixture", "griffin-lim", "wiener"))
+    one_of("--precision", precision, ("auto", "fp32", "bf16"))
+    one_of("--clip-mode", clip_mode, ("rescale", "clamp", "none"))
+    kind = _format(format, {"flac": flac, "mp3": mp3, "opus": opus}, bitrate, int24, float32)
+
+    from stemwise import models
+    from stemwise.separation import Engine, Options
+    from stemwise.songs import Output, separate_file
+
+    with usage():
+        options = Options(
+            segment=segment,
+            overlap=overlap,
+            gate=gate,  # type: ignore[arg-type]
+            phase=phase,  # type: ignore[arg-type]
+            residual=not no_residual,
+            device=device,
+            precision=precision,  # type: ignore[arg-type]
+        )
+        output = Output(
+            out,
+            kind,
+            None if stems is None else tuple(one.strip() for one in stems.split(",")),
+            two_stems,
+            filename,
+            clip_mode,  # type: ignore[arg-type]
+            skip_existing,
+        )
+    separator = models.load(name)
+    with usage():
+        output.names(separator.sources)
+    Engine(separator, options)  # a device that is not there ends the command, not every song
+    output.plan(songs, separator.sources)
+
+    def work(
+        engine: Engine, song: Path, progress: Progress, cancel: threading.Event
+    ) -> tuple[FileResult, Path | None]:
+        result = separate_file(engine, song, output, progress=progress, cancel=cancel)
+        page = _report(result, name) if report and not result.skipped else None
+        return result, page
+
+    with Board(not quiet and not json) as board:
+
+        def done(song: Path, outcome: tuple[FileResult, Path | None]) -> None:
+            result, page = outcome
+            if json:
+                print_json({**result.to_json(), "report": None if page is None else str(page)})
+            elif not quiet:
+                _tell(board, result, page)
+
+        def failed(failure: Failure) -> None:
+            if json:
+                print_json({"song": str(failure.song), "error": failure.sentence})
+            board.print(f"stemwise: {failure.sentence}", err=True)
+
+        failures = run_songs(songs, separator, options, work, done, failed, board, jobs)
+    summary(failures, len(songs))
+    if failures:
+        raise typer.Exit(1)
+
+
+def _format(
+    format: str | None,
+    flags: dict[str, bool],
+    bitrate: int | None,
+    int24: bool,
+    float32: bool,
+) -> AudioFormat:
+    """The format that the options ask for; options that contradict each other are usage errors."""
+    chosen = [name for name, wanted in flags.items() if wanted]
+    if format is not None:
+        chosen.append(one_of("--format", format.lower().lstrip("."), FORMATS))
+    if len(set(chosen)) > 1:
+        raise typer.BadParameter(f"choose one format, not {' and '.join(chosen)}.")
+    if int24 and float32:
+        raise typer.BadParameter("choose one of --int24 and --float32.")
+    extension = chosen[0] if chosen else "wav"
+    lossy = extension in BITRATES
+    if lossy and (int24 or float32):
+        option = "--int24" if int24 else "--float32"
+        raise typer.BadParameter(f"{option} fits wav and flac only, not {extension}.")
+    if bitrate is not None and not lossy:
+        raise typer.BadParameter(f"--bitrate fits {', '.join(BITRATES)} only, not {extension}.")
+
+    from stemwise.audio import AudioFormat
+
+    with usage():
+        return AudioFormat(
+            extension,
+            "int24" if int24 else "float32" if float32 else "int16",
+            bitrate or BITRATES.get(extension, 320),
+        )
+
+
+def _tell(board: Board, result: FileResult, page: Path | None) -> None:
+    """What became of one song, for people."""
+    for warning in result.warnings:
+        board.print(f"stemwise: warning: {warning}", err=True)
+    places = sorted({str(path.parent) for path in result.stems.values()})
+    stems = ", ".join(result.stems)
+    if result.skipped:
+        board.print(f"{result.song} -> {', '.join(places)}: exists already, left as it is")
+        return
+    speed = result.duration / max(result.elapsed, 1e-9)
+    board.print(
+        f"{result.song} -> {', '.join(places)}: {stems} "
+        f"({clock(result.duration)} in {result.elapsed:.1f} s, {speed:.1f}x realtime)"
+    )
+    if result.gain != 1:
+        board.print(
+            f"  all stems are {result.gain:.4f} times as loud as in the song, so that none clips "
+            "(--float32 keeps the volume)"
+        )
+    if page is not None:
+        board.print(f"  report: {page}")
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, as players show them."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    text = f"{minutes}:{whole % 60:02d}"
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else text
+
+
+def _report(result: FileResult, model: str) -> Path:
+    from stemwise.report import write_report
+
+    facts = {
+        "Model": model,
+        "Length": clock(result.duration),
+        "Sample rate": f"{result.sample_rate} Hz",
+        "Channels": str(result.channels),
+        "Speed": f"{result.duration / max(result.elapsed, 1e-9):.1f}x realtime",
+    }
+    if result.gain != 1:
+        facts["Volume"] = f"stems are {result.gain:.4f} times as loud as in the song"
+    return write_report(
+        next(iter(result.stems.values())).parent,
+        title=result.song.stem,
+        mixture=result.song,
+        stems=result.stems,
+        activity=result.activity,
+        facts=facts,
+    )

@@ -1,0 +1,270 @@
+"""Songs on disk: a file in, a file per stem out, and what there is to say about them.
+
+A song streams through the engine block by block, and its stems go to disk as they come; nothing
+holds the song, and no file has its name before all files of the song are whole.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stemwise.activity import Activity, read_activity, write_activity
+from stemwise.audio import AudioFormat, open_audio
+from stemwise.errors import Cancelled, ModelError, OutputError
+from stemwise.naming import TEMPLATE, Plan, check_template, plan_songs
+from stemwise.stem_output import CLIP_MODES, ClipMode, Level, StemOutput
+
+if TYPE_CHECKING:
+    from stemwise.separation import Block, Engine, Progress
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is written of a song, where, and how.
+
+    stems: names of the stems to write (None: all). two_stems: write this stem and, as
+    `no_<stem>`, the sum of the others. filename: fields track, trackext, stem and ext. clip_mode:
+    see `StemOutput`. skip_existing: leave songs alone whose files all exist.
+    """
+
+    directory: Path = Path("separated")
+    format: AudioFormat = field(default_factory=AudioFormat)
+    stems: tuple[str, ...] | None = None
+    two_stems: str | None = None
+    filename: str = TEMPLATE
+    clip_mode: ClipMode = "rescale"
+    skip_existing: bool = False
+
+    def __post_init__(self) -> None:
+        check_template(self.filename)
+        if self.clip_mode not in CLIP_MODES:
+            raise OutputError(
+                f"The clip mode must be one of {', '.join(CLIP_MODES)}, not {self.clip_mode!r}."
+            )
+        if self.stems is not None and self.two_stems is not None:
+            raise OutputError("Choose either some stems or two stems, not both.")
+        if self.stems is not None and not self.stems:
+            raise OutputError("Name at least one stem to write.")
+
+    def names(self, sources: Sequence[str]) -> tuple[str, ...]:
+        """The stems that are written for a model's sources; raises ModelError for unknown ones."""
+        wanted = (self.two_stems,) if self.two_stems is not None else (self.stems or sources)
+        for stem in wanted:
+            if stem not in sources:
+                raise ModelError(f"The model has no stem {stem!r}: {_nearest(stem, sources)}")
+        if self.two_stems is not None:
+            return self.two_stems, f"no_{self.two_stems}"
+        return tuple(source for source in sources if source in wanted)
+
+    def plan(self, songs: Sequence[Path], sources: Sequence[str]) -> list[Plan]:
+        """The files of all songs; raises OutputError where two of them clash."""
+        names = self.names(sources)
+        return plan_songs(songs, self.directory, names, self.format.extension, self.filename)
+
+    def mix(self, stems: np.ndarray, sources: Sequence[str]) -> dict[str, np.ndarray]:
+        """Stems (source, channel, sample) as the blocks (channel, sample) that are written."""
+        if self.two_stems is None:
+            return {name: stems[sources.index(name)] for name in self.names(sources)}
+        chosen = sources.index(self.two_stems)
+        others = np.delete(stems, chosen, axis=0).sum(axis=0)
+        return {self.two_stems: stems[chosen], f"no_{self.two_stems}": others}
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}."
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one song.
+
+    gain: the factor by which all stems were multiplied so that none clips (1: untouched). levels:
+    of each stem as written. elapsed: seconds it took. skipped: all files existed already.
+    """
+
+    song: Path
+    stems: dict[str, Path]
+    activity: Activity
+    activity_path: Path | None
+    sample_rate: int
+    channels: int
+    samples: int
+    levels: dict[str, Level] = field(default_factory=dict)
+    gain: float = 1.0
+    warnings: tuple[str, ...] = ()
+    elapsed: float = 0.0
+    skipped: bool = False
+
+    @property
+    def duration(self) -> float:
+        """Seconds of song."""
+        return self.samples / self.sample_rate
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON; the level of silence is null."""
+        ratio = self.activity.ratio()
+        return {
+            "song": str(self.song),
+            "stems": {name: str(path) for name, path in self.stems.items()},
+            "activity": None if self.activity_path is None else str(self.activity_path),
+            "active": {name: round(value, 4) for name, value in ratio.items()},
+            "levels": {
+                name: {"peak_db": _finite(level.peak), "rms_db": _finite(level.rms)}
+                for name, level in self.levels.items()
+            },
+            "sample_rate": self.sample_rate,
+            "channels": self.channels,
+            "samples": self.samples,
+            "duration": round(self.duration, 6),
+            "gain": round(self.gain, 6),
+            "warnings": list(self.warnings),
+            "elapsed": round(self.elapsed, 3),
+            "skipped": self.skipped,
+        }
+
+
+def _finite(decibels: float) -> float | None:
+    return round(decibels, 2) if math.isfinite(decibels) else None
+
+
+def separate_file(
+    engine: Engine,
+    song: str | Path,
+    output: Output | None = None,
+    *,
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+) -> FileResult:
+    """Separate a song into files with its rate, channels and exact number of samples.
+
+    progress: called with seconds done and the song's seconds (None: unknown). Raises AudioError
+    for a song that cannot be read, OutputError for results that cannot be written, Cancelled soon
+    after `cancel` is set; then nothing of the song remains.
+    """
+    started = time.perf_counter()
+    output = output or Output()
+    song = Path(song)
+    sources = engine.separator.sources
+    [plan] = output.plan([song], sources)
+    if not engine.separator.activity_sources:
+        plan = plan.without_activity()
+    if output.skip_existing and all(path.is_file() for path in plan.paths):
+        return _existing(plan)
+    with open_audio(song) as reader:
+        rate, channels, info = reader.sample_rate, reader.channels, reader.info
+        writing = StemOutput(
+            plan,
+            rate,
+            channels,
+            format=output.format,
+            clip_mode=output.clip_mode,
+            tags=info.tags,
+            cover=info.cover,
+            cancel=cancel,
+        )
+        with writing:
+            frames: list[np.ndarray] = []
+            samples = 0
+            total = info.samples
+            if total is None and info.duration is not None:
+                total = round(info.duration * rate)
+            stream = engine.stream(
+                reader, rate, channels, total=total, progress=progress, cancel=cancel
+            )
+            for block in stream:
+                _check(cancel)
+                writing.write(output.mix(block.stems, sources))
+                frames.append(block.activity)
+                samples += block.stems.shape[-1]
+            gain = writing.finish()
+            activity = song_activity(engine, frames, samples / rate)
+            if plan.activity is not None:
+                writing.add(plan.activity, lambda path: write_activity(path, activity))
+            _check(cancel)
+            writing.commit()
+        return FileResult(
+            song,
+            plan.stems,
+            activity,
+            plan.activity,
+            rate,
+            channels,
+            samples,
+            writing.levels,
+            gain,
+            tuple(reader.warnings),
+            time.perf_counter() - started,
+        )
+
+
+def detect_file(
+    engine: Engine,
+    song: str | Path,
+    *,
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+) -> Activity:
+    """When each source of a song plays. Raises AudioError, ModelError, Cancelled."""
+    with open_audio(song) as reader:
+        total = reader.info.samples
+        stream = engine.stream(
+            reader,
+            reader.sample_rate,
+            reader.channels,
+            total=total,
+            progress=progress,
+            cancel=cancel,
+        )
+        return collect_activity(engine, stream, reader.sample_rate)
+
+
+def collect_activity(engine: Engine, stream: Iterable[Block], sample_rate: int) -> Activity:
+    """The activity of a whole song, without keeping its stems."""
+    if not engine.separator.activity_sources:
+        raise ModelError(
+            f"The model {engine.separator.kind!r} has no activity head: choose another model."
+        )
+    frames: list[np.ndarray] = []
+    samples = 0
+    for block in stream:
+        frames.append(block.activity)
+        samples += block.stems.shape[-1]
+    return song_activity(engine, frames, samples / sample_rate)
+
+
+def song_activity(engine: Engine, frames: list[np.ndarray], duration: float) -> Activity:
+    """Activity from the frames (activity source, frame) of consecutive blocks."""
+    separator = engine.separator
+    empty = np.zeros((len(separator.activity_sources), 0), np.float32)
+    joined = np.concatenate([empty, *frames], axis=-1).astype(np.float32)
+    return Activity(separator.activity_sources, joined, separator.frame_rate, duration)
+
+
+def _check(cancel: threading.Event | None) -> None:
+    if cancel is not None and cancel.is_set():
+        raise Cancelled("Separation was cancelled.")
+
+
+def _existing(plan: Plan) -> FileResult:
+    """The result of a song that was separated before."""
+    first = next(iter(plan.stems.values()))
+    with open_audio(first) as reader:
+        rate, channels = reader.sample_rate, reader.channels
+        samples = reader.info.samples or 0
+    if plan.activity is None:
+        activity = Activity((), np.zeros((0, 0), np.float32), 1.0, samples / rate)
+    else:
+        activity = read_activity(plan.activity)
+    return FileResult(
+        plan.song, plan.stems, activity, plan.activity, rate, channels, samples, skipped=True
+    )
