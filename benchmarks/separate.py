@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,16 @@ def run(system: str, song: Path, options: argparse.Namespace, scratch: Path) -> 
 
 
 def _has_samples(folder: Path) -> bool:
-    return any(entry.stat().st_size > HEADER_BYTES for entry in os.scandir(folder))
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # renamed since it was listed
+                if (Path(place) / name).stat().st_size > HEADER_BYTES:
+                    return True
+    return False
 
 
 def write_song(path: Path, seconds: int, *, sparse: bool = False) -> None:
-    """A generated stereo song: chords over a beat, or (sparse) mostly silence with such stretches."""
+    """A generated stereo song: chords over a beat; sparse: 5 s of that in every minute."""
     import numpy as np
 
     from stemwise.audio import create_audio
@@ -103,7 +109,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> list[Figures]:
 
 def _median(system: str, seconds: int, several: list[Figures]) -> Figures:
     def middle(key: str) -> float:
-        return statistics.median(one[key] for one in several)
+        return float(statistics.median(one[key] for one in several))
 
     costs = [one["cpu"] / seconds for one in several]
     return {

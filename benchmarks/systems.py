@@ -26,22 +26,14 @@ Separate = Callable[[Path, Path], None]
 
 def prepare_stemwise(model: str) -> Separate:
     """The library as `stemwise separate` uses it: streaming from file to files."""
-    from stemwise.audio import create_audio, open_audio
     from stemwise.models import build, load
     from stemwise.separation import Engine
+    from stemwise.songs import Output, separate_file
 
     engine = Engine(build("band-unet") if model == "random" else load(model))
 
     def separate(song: Path, folder: Path) -> None:
-        with open_audio(song) as reader:
-            rate, channels = reader.sample_rate, reader.channels
-            paths = [folder / f"{source}.wav" for source in engine.separator.sources]
-            writers = [create_audio(path, rate, channels) for path in paths]
-            for block in engine.stream(reader, rate, channels):
-                for writer, stem in zip(writers, block.stems, strict=True):
-                    writer.write(stem)
-            for writer in writers:
-                writer.close()
+        separate_file(engine, song, Output(folder))
 
     return separate
 

@@ -1,0 +1,59 @@
+# make demo   separate the bundled song and show where the results are
+# make test   run the tests
+# make lint   ruff and mypy
+#
+# Each makes what it needs in .venv first, and nothing twice. Variables:
+#   PYTHON   the interpreter to build .venv with (3.10 or newer)
+#   TORCH    what to install where .venv has no torch yet. PyPI's Linux wheels bring CUDA along; for
+#            a smaller CPU-only installation:
+#            make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LINTERS := "ruff>=0.6" "mypy>=1.11" types-PyYAML scipy-stubs
+
+.PHONY: demo test lint clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.stemwise
+	$(BIN)/stemwise demo
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist demo
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "stemwise needs Python 3.10 or newer: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "Python's venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.torch: $(VENV)/.python
+	@echo "installing torch (once)"
+	@$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install $(TORCH)
+	@touch $@
+
+$(VENV)/.stemwise: $(VENV)/.torch pyproject.toml
+	@echo "installing stemwise"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.torch pyproject.toml
+	@echo "installing stemwise and what its tests need"
+	@$(PIP) install --editable '.[test]'
+	@touch $@ $(VENV)/.stemwise
+
+$(VENV)/.lint: $(VENV)/.test
+	@echo "installing ruff and mypy"
+	@$(PIP) install $(LINTERS)
+	@touch $@
