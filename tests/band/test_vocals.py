@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -23,24 +26,29 @@ RATE = 22050
 
 def make_song(duration: float = 12.0) -> Song:
     """Two bars of singing, two of rest, then singing with backing; C major throughout."""
-    chords = tuple(Chord(2.0 * i, 2.0 * i + 2.0, root, notes, root) for i, (root, notes) in enumerate(
-        [(0, (0, 4, 7)), (5, (5, 9, 0)), (7, (7, 11, 2))] * 2))
+    chords = tuple(
+        Chord(2.0 * i, 2.0 * i + 2.0, root, notes, root)
+        for i, (root, notes) in enumerate([(0, (0, 4, 7)), (5, (5, 9, 0)), (7, (7, 11, 2))] * 2)
+    )
     everyone = frozenset({"vocals", "drums", "bass", "other"})
     sections = (
-        Section("verse", 0.0, 4.0, everyone), Section("break", 4.0, 8.0, everyone - {"vocals"}),
+        Section("verse", 0.0, 4.0, everyone),
+        Section("break", 4.0, 8.0, everyone - {"vocals"}),
         Section("chorus", 8.0, 12.0, everyone | {"backing"}),
     )
-    return Song(1, "pop", 120.0, 4, 0.0, 0, "major", (0, 2, 4, 5, 7, 9, 11), chords, sections, duration)
+    return Song(
+        1, "pop", 120.0, 4, 0.0, 0, "major", (0, 2, 4, 5, 7, 9, 11), chords, sections, duration
+    )
 
 
 def pitch_of(sound: np.ndarray, low: float, high: float) -> float:
     """Fundamental in hertz from the normalised autocorrelation, with parabolic interpolation."""
     size = 2 * len(sound)
     power = np.abs(np.fft.rfft(sound - sound.mean(), size)) ** 2
-    correlation = np.fft.irfft(power)[:len(sound)] / (len(sound) - np.arange(len(sound)))
+    correlation = np.fft.irfft(power)[: len(sound)] / (len(sound) - np.arange(len(sound)))
     first, last = int(RATE / high), int(RATE / low)
     best = first + int(np.argmax(correlation[first:last]))
-    a, b, c = correlation[best - 1:best + 2]
+    a, b, c = correlation[best - 1 : best + 2]
     return RATE / (best + 0.5 * (a - c) / (a - 2 * b + c))
 
 
@@ -63,16 +71,28 @@ def test_same_seed_same_stem_and_other_seed_another() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_silent_outside_vocal_sections(seed: int) -> None:
     stem = sing(make_song(), np.random.default_rng(seed), RATE)
-    assert np.abs(stem[:, int(4.62 * RATE):int(7.73 * RATE)]).max() == 0.0
-    sung = np.sqrt(np.mean(stem[:, 8 * RATE:] ** 2))
+    assert np.abs(stem[:, int(4.62 * RATE) : int(7.73 * RATE)]).max() == 0.0
+    sung = np.sqrt(np.mean(stem[:, 8 * RATE :] ** 2))
     assert sung > 0.02
 
 
 def test_song_without_vocals_is_silent() -> None:
     song = make_song()
-    silent = Song(song.seed, song.style, song.tempo, 4, 0.0, 0, "major", song.scale, song.chords,
-                  tuple(Section(s.name, s.start, s.end, s.active - {"vocals", "backing"}) for s in song.sections),
-                  song.duration)
+    silent = Song(
+        song.seed,
+        song.style,
+        song.tempo,
+        4,
+        0.0,
+        0,
+        "major",
+        song.scale,
+        song.chords,
+        tuple(
+            Section(s.name, s.start, s.end, s.active - {"vocals", "backing"}) for s in song.sections
+        ),
+        song.duration,
+    )
     stem = sing(silent, np.random.default_rng(0), RATE)
     assert stem.shape == (2, 12 * RATE)
     assert not stem.any()
@@ -92,7 +112,7 @@ def test_long_note_is_in_tune(midi: int) -> None:
     singer = Singer(bank, 40, 80, scoop=0.0, vibrato_depth=0.0, drift=0.0, tuned=True)
     note = Note(0.5, 3.0, ((0.5, float(midi)),), bank.words[0].syllables[0])
     begin, sound = perform(singer, [note], RATE, rng)
-    middle = sound[int((1.2 - begin) * RATE):int((2.4 - begin) * RATE)].astype(float)
+    middle = sound[int((1.2 - begin) * RATE) : int((2.4 - begin) * RATE)].astype(float)
     target = 440.0 * 2 ** ((midi - 69) / 12)
     assert abs(1200 * np.log2(pitch_of(middle, target / 1.4, target * 1.4) / target)) < 30
 
@@ -112,8 +132,15 @@ def test_synthesis_has_unit_power_for_flat_envelopes() -> None:
     frames = 3 * RATE // hop_length(RATE)
     rng = np.random.default_rng(0)
     for voiced, noise in ((1.0, 0.0), (0.0, 1.0), (1.0, 0.5)):
-        sound = synthesise(np.zeros((frames, 72)), np.full((frames, 10), noise), np.full(frames, 200.0),
-                           np.full(frames, voiced), RATE, rng, Roughness(0, 0))
+        sound = synthesise(
+            np.zeros((frames, 72)),
+            np.full((frames, 10), noise),
+            np.full(frames, 200.0),
+            np.full(frames, voiced),
+            RATE,
+            rng,
+            Roughness(0, 0),
+        )
         assert 0.85 < np.std(sound[2000:-4000]) < 1.15
 
 
@@ -123,7 +150,7 @@ def test_written_notes_follow_scale_range_and_section(rng: np.random.Generator) 
     for _ in range(20):
         phrase = plan_phrase(rng, bank, 8.0, draw_manner(rng, song, "chorus"))
         notes = write_notes(song, phrase, 0.0, song.sections[0], 50, 70, 0.0, rng)
-        for before, after in zip(notes[:-1], notes[1:], strict=True):
+        for before, after in pairwise(notes):
             assert before.end <= after.start
         for note in notes:
             assert note.end <= song.sections[0].end + 0.1
@@ -137,7 +164,10 @@ def test_harmony_is_in_the_scale() -> None:
     for interval in (2, -2, 4):
         moved = [harmony(song, interval)(0.5, pitch) for pitch in (60, 62, 64, 65, 67)]
         assert all(int(pitch) % 12 in song.scale for pitch in moved)
-        assert all((pitch - base) * interval > 0 for pitch, base in zip(moved, (60, 62, 64, 65, 67), strict=True))
+        assert all(
+            (pitch - base) * interval > 0
+            for pitch, base in zip(moved, (60, 62, 64, 65, 67), strict=True)
+        )
 
 
 def test_formant_syllables_are_ordered_and_vowels_louder() -> None:
@@ -182,17 +212,21 @@ def test_words_are_distinct_and_pronounceable() -> None:
     for language in {voice.language for voice in VOICES}:
         words = draw_words(np.random.default_rng(0), language, 90)
         assert len(set(words)) == len(words) == 90
-        assert tuple(words[:len(VOCALISES)]) == VOCALISES
+        assert tuple(words[: len(VOCALISES)]) == VOCALISES
         assert all(word.isascii() and word.isalpha() for word in words)
 
 
-@pytest.mark.parametrize(("family", "voices"), [("choir", "all"), ("dsp", "half"), ("sampled", "half")])
+@pytest.mark.parametrize(
+    ("family", "voices"), [("choir", "all"), ("dsp", "half"), ("sampled", "half")]
+)
 def test_unknown_family_or_voices(family: str, voices: str) -> None:
     with pytest.raises(StemwiseError, match="choose one of"):
         sing(make_song(), np.random.default_rng(0), RATE, family, voices)
 
 
-def test_missing_program_is_one_clear_sentence(tmp_path, monkeypatch) -> None:
+def test_missing_program_is_one_clear_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("STEMWISE_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     voice_corpus.load_voice.cache_clear()
@@ -201,8 +235,10 @@ def test_missing_program_is_one_clear_sentence(tmp_path, monkeypatch) -> None:
     assert not list(tmp_path.rglob("*.npz"))
 
 
-def test_corpus_round_trip_from_known_sound(tmp_path, monkeypatch) -> None:
-    """Words made by the formant model, spoken in place of a synthesiser, come back cut into syllables."""
+def test_corpus_round_trip_from_known_sound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words of the formant model, in place of a synthesiser, come back cut into syllables."""
     pytest.importorskip("pyworld", reason="the sampled family needs pyworld")
     rng = np.random.default_rng(2)
     bank = formant_voice(rng, "train")

@@ -37,7 +37,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Singer:
-    """A vocal character around a bank; lengths in seconds, depths in cents, tilts in dB per octave."""
+    """A vocal character around a bank; lengths in seconds, depths in cents, tilts in dB/octave."""
 
     bank: VoiceBank
     low: float
@@ -56,7 +56,7 @@ class Singer:
     consonant: float = 1.0
     tuned: bool = False
     effort: float = 1.0
-    roughness: Roughness = Roughness()
+    roughness: Roughness = field(default_factory=Roughness)
 
     @property
     def centre(self) -> float:
@@ -64,13 +64,26 @@ class Singer:
         return 0.5 * (self.low + self.high)
 
 
-# mean level in dB of sung vowels above 1, 2, 4, 6, 8 and 10 kHz relative to 500 Hz, typical of bright pop leads
-_BRIGHT = ((0, -6), (250, 0), (500, 0), (1000, -4), (2000, -11), (3000, -13), (4000, -19), (6000, -27), (8000, -33),
-           (11025, -42))
+# (frequency in hertz, level in dB) of sung vowels relative to 500 Hz in bright pop leads
+_BRIGHT = (
+    (0, -6),
+    (250, 0),
+    (500, 0),
+    (1000, -4),
+    (2000, -11),
+    (3000, -13),
+    (4000, -19),
+    (6000, -27),
+    (8000, -33),
+    (11025, -42),
+)
 
 
-def draw_singer(rng: np.random.Generator, bank: VoiceBank) -> Singer:
-    """A random character for a bank: range, formant shift, brightness, vibrato, breath and rasp."""
+def draw_singer(rng: np.random.Generator, bank: VoiceBank, harshness: float = 0.02) -> Singer:
+    """A random character for a bank: range, formant shift, brightness, vibrato, breath and rasp.
+
+    `harshness` is the probability of a screaming or growling singer, as in metal.
+    """
     female = bank.female
     warp = float(np.clip(rng.normal(1.0, 0.08), 0.84, 1.2))
     high_voice = female != bool(rng.random() < (0.08 if female else 0.14))
@@ -91,11 +104,26 @@ def draw_singer(rng: np.random.Generator, bank: VoiceBank) -> Singer:
         growl_rate=float(rng.uniform(28, 65)),
     )
     tuned = bool(rng.random() < 0.12)
+    scream = 0.0
+    if rng.random() < harshness:
+        scream = float(rng.uniform(0.2, 0.7))
+        rough = Roughness(
+            jitter=0.02 * scream,
+            shimmer=0.4 * scream,
+            doubling=0.6 * scream,
+            growl=float(rng.uniform(0.2, 0.6)),
+            growl_rate=float(rng.uniform(40, 90)),
+        )
     return Singer(
-        bank, low, high, warp,
-        tilt=float(rng.normal(0.3, 1.1)),
+        bank,
+        low,
+        high,
+        warp,
+        tilt=float(rng.normal(0.3, 1.1)) + 2.0 * scream,
         colour=_draw_colour(rng, bank),
-        breath=float(0.12 * rng.beta(1.0, 2.5)) if rng.random() < 0.87 else float(rng.uniform(0.1, 0.4)),
+        breath=float(0.12 * rng.beta(1.0, 2.5))
+        if rng.random() < 0.87
+        else float(rng.uniform(0.1, 0.4)) + 0.5 * scream,
         clarity=float(rng.uniform(0.7, 0.97)),
         vibrato_rate=float(rng.uniform(4.5, 7.0)),
         vibrato_depth=0.0 if tuned else float(rng.gamma(2.2, 17)),
@@ -111,26 +139,32 @@ def draw_singer(rng: np.random.Generator, bank: VoiceBank) -> Singer:
 
 
 def _draw_colour(rng: np.random.Generator, bank: VoiceBank) -> np.ndarray:
-    """Correction (point) that brings speech to a sung long-term spectrum, plus a few own resonances."""
+    """Correction (point) from speech to a sung long-term spectrum, plus a few own resonances."""
     frequencies = envelope_frequencies()
     wanted = np.interp(frequencies, *np.array(_BRIGHT, dtype=float).T) * np.log(10) / 10
     missing = wanted - bank.vowel_level()
     missing -= missing[(frequencies > 200) & (frequencies < 1000)].mean()
-    # speech leaves holes in the treble, so that its correction may be finer than that of the formants
+    # speech leaves holes in the treble: the correction is finer there than among formants
     fine = np.clip((frequencies - 3500) / 2000, 0, 1)
     smooth = gaussian_filter1d(missing, 5.0) * (1 - fine) + gaussian_filter1d(missing, 1.5) * fine
-    colour = smooth * np.interp(frequencies, [1000, 4000], [rng.uniform(0.5, 0.95), rng.uniform(0.8, 1.05)])
+    colour = smooth * np.interp(
+        frequencies, [1000, 4000], [rng.uniform(0.5, 0.95), rng.uniform(0.8, 1.05)]
+    )
     for _ in range(int(rng.integers(1, 5))):
         place, width, gain = rng.uniform(300, 9000), rng.uniform(0.1, 0.35), rng.normal(0, 0.7)
         colour += gain * np.exp(-0.5 * (np.log2((frequencies + 1) / place) / width) ** 2)
-    ring = rng.uniform(0.0, 1.2) * np.exp(-0.5 * ((frequencies - rng.uniform(2600, 3300)) / 350) ** 2)
+    ring = rng.uniform(0.0, 1.2) * np.exp(
+        -0.5 * ((frequencies - rng.uniform(2600, 3300)) / 350) ** 2
+    )
     return np.asarray(np.clip(colour + ring, -3.0, 14.0))
 
 
 def vary(rng: np.random.Generator, singer: Singer) -> Singer:
     """The same singer on another take or day: small changes, for doubles and backing parts."""
     return replace(
-        singer, warp=singer.warp * float(rng.uniform(0.97, 1.03)), tilt=singer.tilt + float(rng.normal(0, 0.4)),
+        singer,
+        warp=singer.warp * float(rng.uniform(0.97, 1.03)),
+        tilt=singer.tilt + float(rng.normal(0, 0.4)),
         breath=float(np.clip(singer.breath + rng.uniform(-0.02, 0.08), 0, 0.8)),
         vibrato_rate=singer.vibrato_rate * float(rng.uniform(0.93, 1.07)),
         vibrato_depth=singer.vibrato_depth * float(rng.uniform(0.5, 1.1)),
@@ -138,7 +172,9 @@ def vary(rng: np.random.Generator, singer: Singer) -> Singer:
     )
 
 
-def perform(singer: Singer, notes: list[Note], sample_rate: int, rng: np.random.Generator) -> tuple[float, np.ndarray]:
+def perform(
+    singer: Singer, notes: list[Note], sample_rate: int, rng: np.random.Generator
+) -> tuple[float, np.ndarray]:
     """Sing one phrase: the time in seconds at which its sound starts, and the sound (sample)."""
     anchors = _timeline(singer, notes)
     begin = anchors[0][0] - 0.03
@@ -151,14 +187,19 @@ def perform(singer: Singer, notes: list[Note], sample_rate: int, rng: np.random.
     pitch = _contour(singer, notes, anchors, times, spoken_pitch, rng)
     levels, effort = _dynamics(singer, notes, anchors, times, rng)
     # speech synthesisers hiss as loudly as singers do, only their vowels are dull
-    envelope = envelope @ _warp_matrix(singer.warp) + singer.colour * (0.15 + 0.85 * voiced[:, None])
+    envelope = envelope @ _warp_matrix(singer.warp) + singer.colour * (
+        0.15 + 0.85 * voiced[:, None]
+    )
     frequencies = envelope_frequencies()
     octaves = np.log2(np.maximum(frequencies, 100.0) / 500.0).clip(-1.0, None)
     slope = (singer.tilt + 0.45 * singer.effort * effort)[:, None] * octaves * np.log(10) / 10
-    envelope += slope * voiced[:, None] + levels[:, None] + np.log(np.maximum(inside, 1e-4) ** 2)[:, None]
+    envelope += (
+        slope * voiced[:, None] + levels[:, None] + np.log(np.maximum(inside, 1e-4) ** 2)[:, None]
+    )
     envelope -= 0.5 * ((1 - voiced) * np.clip(levels, 0, None))[:, None]
     high = np.clip(noise_frequencies() / 5000.0, 0.06, 1.0)
-    noise = noise * (1 - singer.clarity * core[:, None])  # stretched vowels of synthetic speech are noisier than sung ones
+    # stretched vowels of synthetic speech are noisier than sung ones
+    noise = noise * (1 - singer.clarity * core[:, None])
     noise = noise + (1 - noise) * singer.breath * high
     noise = np.clip(noise, 0.004, 0.98)
     sound = synthesise(envelope, noise, pitch, voiced, sample_rate, rng, singer.roughness)
@@ -166,7 +207,7 @@ def perform(singer: Singer, notes: list[Note], sample_rate: int, rng: np.random.
 
 
 def _timeline(singer: Singer, notes: list[Note]) -> list[tuple[float, float, int, str]]:
-    """Anchors (time, frame of the bank, note, mark) between which the source position runs linearly."""
+    """Anchors (time, frame of the bank, note, mark): the source position is linear between them."""
     anchors: list[tuple[float, float, int, str]] = []
     onsets = []
     for index, note in enumerate(notes):
@@ -180,7 +221,11 @@ def _timeline(singer: Singer, notes: list[Note]) -> list[tuple[float, float, int
         if index + 1 < len(notes):
             finish = min(finish, notes[index + 1].start - onsets[index + 1])
         finish = max(finish, note.start + 0.05)
-        tail = min((cut.end - cut.release) / FRAME_RATE * singer.consonant, 0.35 * (finish - note.start), 0.25)
+        tail = min(
+            (cut.end - cut.release) / FRAME_RATE * singer.consonant,
+            0.35 * (finish - note.start),
+            0.25,
+        )
         close = finish - tail
         # a squeezed onset loses its beginning once it would run at more than 1.5 times its speed
         first = max(cut.start, cut.core - 1.5 * onsets[index] * FRAME_RATE)
@@ -190,9 +235,12 @@ def _timeline(singer: Singer, notes: list[Note]) -> list[tuple[float, float, int
         inner = cut.release - cut.core - 2 * move
         late = note.start + edge + 0.72 * (close - note.start - 2 * edge)
         anchors += [
-            (begin, first, index, "begin"), (note.start, cut.core, index, "core"),
-            (note.start + edge, cut.core + move, index, ""), (late, cut.core + move + 0.45 * inner, index, ""),
-            (close - edge, cut.release - move, index, ""), (close, cut.release, index, "release"),
+            (begin, first, index, "begin"),
+            (note.start, cut.core, index, "core"),
+            (note.start + edge, cut.core + move, index, ""),
+            (late, cut.core + move + 0.45 * inner, index, ""),
+            (close - edge, cut.release - move, index, ""),
+            (close, cut.release, index, "release"),
             (finish, last, index, "end"),
         ]
     return anchors
@@ -217,7 +265,9 @@ def _fetch(singer: Singer, source: np.ndarray, core: np.ndarray) -> tuple[np.nda
     place = np.clip(source, 0, len(bank.pitch) - 1.001)
     low = place.astype(int)
     part = (place - low)[:, None].astype(np.float32)
-    envelope = gaussian_filter1d(bank.envelope[low] * (1 - part) + bank.envelope[low + 1] * part, 0.7, axis=0)
+    envelope = gaussian_filter1d(
+        bank.envelope[low] * (1 - part) + bank.envelope[low + 1] * part, 0.7, axis=0
+    )
     noise = bank.aperiodicity[low] * (1 - part) + bank.aperiodicity[low + 1] * part
     pitch = bank.pitch[low].astype(float)
     voiced = np.maximum((pitch > 0).astype(float), core)
@@ -225,8 +275,12 @@ def _fetch(singer: Singer, source: np.ndarray, core: np.ndarray) -> tuple[np.nda
 
 
 def _contour(
-    singer: Singer, notes: list[Note], anchors: list[tuple[float, float, int, str]], times: np.ndarray,
-    spoken: np.ndarray, rng: np.random.Generator,
+    singer: Singer,
+    notes: list[Note],
+    anchors: list[tuple[float, float, int, str]],
+    times: np.ndarray,
+    spoken: np.ndarray,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Pitch in hertz (frame): glides between tones, scoops, vibrato after a delay, drift, falls."""
     step = times[1] - times[0]
@@ -242,7 +296,9 @@ def _contour(
             continue
         after = times >= turn
         if rng.random() < singer.scoop * (1.0 if index == 0 else 0.45):
-            bend[after] -= rng.uniform(0.5, 3.0) * np.exp(-(times[after] - turn) / rng.uniform(0.03, 0.09))
+            bend[after] -= rng.uniform(0.5, 3.0) * np.exp(
+                -(times[after] - turn) / rng.uniform(0.03, 0.09)
+            )
         length = close - note.tones[-1][0]
         if length > 0.3 and singer.vibrato_depth > 3:
             from_here = note.tones[-1][0] + singer.vibrato_delay * rng.uniform(0.6, 1.4)
@@ -252,13 +308,17 @@ def _contour(
             fall = np.clip((times - (note.end - 0.18)) / 0.18, 0, 1)
             bend -= fall**2 * rng.uniform(0.5, 5.0)
     smooth = gaussian_filter1d(target, max(singer.portamento / step, 0.3), mode="nearest")
-    rate = singer.vibrato_rate * (1 + 0.06 * gaussian_filter1d(rng.standard_normal(len(times)), 40) * 6)
+    rate = singer.vibrato_rate * (
+        1 + 0.06 * gaussian_filter1d(rng.standard_normal(len(times)), 40) * 6
+    )
     wave = np.sin(2 * np.pi * np.cumsum(rate) * step + rng.uniform(0, 6.28))
     wander = gaussian_filter1d(rng.standard_normal(len(times)), 0.12 / step)
     wander /= wander.std() + 1e-9
     cents = singer.vibrato_depth * depth * wave + singer.drift * wander
     tone = smooth + bend + cents / 100.0
-    return np.asarray(np.clip(440.0 * 2.0 ** ((tone + _speech_melody(notes, times, spoken) - 69) / 12), 50, 1400))
+    return np.asarray(
+        np.clip(440.0 * 2.0 ** ((tone + _speech_melody(notes, times, spoken) - 69) / 12), 50, 1400)
+    )
 
 
 def _speech_melody(notes: list[Note], times: np.ndarray, spoken: np.ndarray) -> np.ndarray:
@@ -276,7 +336,10 @@ def _speech_melody(notes: list[Note], times: np.ndarray, spoken: np.ndarray) -> 
 
 
 def _dynamics(
-    singer: Singer, notes: list[Note], anchors: list[tuple[float, float, int, str]], times: np.ndarray,
+    singer: Singer,
+    notes: list[Note],
+    anchors: list[tuple[float, float, int, str]],
+    times: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Natural-log level (frame) that evens the syllables out, and effort in dB (frame)."""
@@ -285,28 +348,34 @@ def _dynamics(
     for index, note in enumerate(notes):
         begin, start, close = (anchors[7 * index + k][0] for k in (0, 1, 5))
         cut = note.syllable
-        own = float(loudness(singer.bank.envelope[cut.core:cut.release]).mean())
+        own = float(loudness(singer.bank.envelope[cut.core : cut.release]).mean())
         here = times >= begin
         accent = note.accent + rng.normal(0, 1.0)
         level[here] = -0.8 * np.clip(own, -4, 4) + accent * np.log(10) / 10
         effort[here] = accent + 0.35 * (note.tones[0][1] - singer.centre)
         swell = np.clip((times - start) / max(close - start, 0.1), 0, 1)
         sung = (times >= start) & (times <= note.end + 0.05)
-        level[sung] += (rng.uniform(-0.2, 0.4) * np.sin(np.pi * swell) - rng.uniform(0.0, 0.5) * swell)[sung]
+        level[sung] += (
+            rng.uniform(-0.2, 0.4) * np.sin(np.pi * swell) - rng.uniform(0.0, 0.5) * swell
+        )[sung]
         rest = index + 1 == len(notes) or notes[index + 1].start - note.end > 0.12
         if rest:  # the voice dies away before a rest instead of being cut
             length = min(float(rng.uniform(0.06, 0.25)), 0.5 * (close - start))
             dying = np.clip((times - (close - length)) / max(length, 0.02), 0, 1)
             level[sung] -= (rng.uniform(1.5, 4.5) * dying**1.5)[sung]
     step = times[1] - times[0]
-    return gaussian_filter1d(level, 0.02 / step), gaussian_filter1d(np.clip(effort, -8, 8), 0.04 / step)
+    return gaussian_filter1d(level, 0.02 / step), gaussian_filter1d(
+        np.clip(effort, -8, 8), 0.04 / step
+    )
 
 
 @lru_cache(maxsize=256)
 def _warp_matrix(warp: float) -> np.ndarray:
-    """Matrix (point, point) that moves formants up by `warp`; the top of the band is extended level."""
+    """Matrix (point, point) that moves formants up by `warp`; the top band is extended level."""
     frequencies = envelope_frequencies()
-    place = np.interp(frequencies / warp, frequencies, np.arange(ENVELOPE_POINTS)).clip(0, ENVELOPE_POINTS - 1.001)
+    place = np.interp(frequencies / warp, frequencies, np.arange(ENVELOPE_POINTS)).clip(
+        0, ENVELOPE_POINTS - 1.001
+    )
     low = place.astype(int)
     matrix = np.zeros((ENVELOPE_POINTS, ENVELOPE_POINTS), dtype=np.float32)
     columns = np.arange(ENVELOPE_POINTS)
@@ -322,7 +391,9 @@ def breathe(
     frames = int(length * sample_rate / hop_length(sample_rate))
     frequencies = envelope_frequencies()
     centre, width = rng.uniform(1500, 3500), rng.uniform(0.9, 1.4)
-    shape = -1.5 * (np.log2((frequencies + 50) / centre) / width) ** 2 + 0.3 * singer.bank.vowel_level()
+    shape = (
+        -1.5 * (np.log2((frequencies + 50) / centre) / width) ** 2 + 0.3 * singer.bank.vowel_level()
+    )
     shape -= loudness(shape[None])[0]
     swell = np.sin(np.pi * np.linspace(0, 1, frames) ** rng.uniform(1.0, 2.0)) ** 2
     level = rng.uniform(-26, -16) * np.log(10) / 10

@@ -14,7 +14,7 @@ from stemwise.band.voice_bank import Syllable, VoiceBank, Word
 
 @dataclass(frozen=True)
 class PlannedSyllable:
-    """A syllable at `beat` after the unit's start, `length` beats long, on scale `steps` from the centre."""
+    """A syllable `beat` beats into the unit, `length` beats long, on scale `steps` around 0."""
 
     beat: float
     length: float
@@ -32,7 +32,7 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Manner:
-    """How a section is sung: note lengths, share of the unit that sounds, height above the centre."""
+    """How a section is sung: note density, share of the unit that sounds, height above centre."""
 
     density: float
     fill: float
@@ -42,16 +42,24 @@ class Manner:
 
 
 def draw_manner(rng: np.random.Generator, song: Song, name: str) -> Manner:
-    """A manner for the sections called `name`: dense low verses, long high choruses, rap in hip-hop."""
+    """A manner for sections called `name`: dense low verses, long high choruses, rap."""
     rap = {"hip-hop": 0.6, "trap": 0.5, "funk": 0.15, "electronic": 0.12}.get(song.style, 0.03)
     if name == "verse" and rng.random() < rap:
         return Manner(float(rng.uniform(1.6, 2.4)), float(rng.uniform(0.75, 1.0)), -1.0, 0.0, True)
     slow = np.clip(110.0 / song.tempo, 0.7, 1.6)
     if name == "chorus":
-        return Manner(float(rng.uniform(0.5, 1.1) * slow), float(rng.uniform(0.6, 0.95)), float(rng.uniform(1, 5)),
-                      float(rng.uniform(0.0, 0.25)))
-    return Manner(float(rng.uniform(0.6, 1.5) * slow), float(rng.uniform(0.45, 0.9)), float(rng.uniform(-3, 1.5)),
-                  float(rng.uniform(0.0, 0.15)))
+        return Manner(
+            float(rng.uniform(0.5, 1.1) * slow),
+            float(rng.uniform(0.6, 0.95)),
+            float(rng.uniform(1, 5)),
+            float(rng.uniform(0.0, 0.25)),
+        )
+    return Manner(
+        float(rng.uniform(0.6, 1.5) * slow),
+        float(rng.uniform(0.45, 0.9)),
+        float(rng.uniform(-3, 1.5)),
+        float(rng.uniform(0.0, 0.15)),
+    )
 
 
 def plan_phrase(rng: np.random.Generator, bank: VoiceBank, beats: float, manner: Manner) -> Phrase:
@@ -60,7 +68,9 @@ def plan_phrase(rng: np.random.Generator, bank: VoiceBank, beats: float, manner:
     begin = float(rng.choice([0, 0, 0.5, 1, -0.5, -1, 1.5, 2]))
     stop = max(begin + 1.0, min(begin + manner.fill * beats, beats - rng.uniform(0.25, 1.0)))
     lengths = np.array([0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0])
-    weights = np.exp(-0.5 * (np.log2(lengths * manner.density * 1.5) / 0.9) ** 2) * (lengths >= grid)
+    weights = np.exp(-0.5 * (np.log2(lengths * manner.density * 1.5) / 0.9) ** 2) * (
+        lengths >= grid
+    )
     if grid == 0.5:
         weights[2] *= 0.1
     weights /= weights.sum()
@@ -72,7 +82,9 @@ def plan_phrase(rng: np.random.Generator, bank: VoiceBank, beats: float, manner:
     if not manner.spoken and rng.random() < 0.55:
         slots[-1] = (slots[-1][0], max(slots[-1][1], float(rng.choice([1.0, 1.5, 2.0, 3.0]))))
     syllables = _draw_syllables(rng, bank, len(slots))
-    steps = _draw_tune(rng, len(slots), manner)
+    steps = _draw_tune(rng, len(slots))
+    if manner.spoken:  # speech brings its own melody, the tune only colours it
+        steps = [round(0.3 * step) for step in steps]
     planned = []
     for (beat, length), syllable, step in zip(slots, syllables, steps, strict=True):
         several = [step]
@@ -100,14 +112,17 @@ def _draw_syllables(rng: np.random.Generator, bank: VoiceBank, count: int) -> li
     return chosen
 
 
-def _draw_tune(rng: np.random.Generator, count: int, manner: Manner) -> list[int]:
-    """Scale steps around the centre: a walk with repeated notes, few leaps and a pull to the middle."""
+def _draw_tune(rng: np.random.Generator, count: int) -> list[int]:
+    """Scale steps around the centre: a walk with repeated notes, few leaps, a pull to the middle."""
     step = float(rng.integers(-2, 4))
     arch = rng.uniform(-3, 4)
     tune = []
     for index in range(count):
         middle = arch * np.sin(np.pi * (index + 1) / (count + 1))
-        move = rng.choice([0, 0, 1, -1, 1, -1, 2, -2, 3, -3, 4], p=[.15, .12, .17, .2, .08, .08, .07, .07, .03, .02, .01])
+        move = rng.choice(
+            [0, 0, 1, -1, 1, -1, 2, -2, 3, -3, 4],
+            p=[0.15, 0.12, 0.17, 0.2, 0.08, 0.08, 0.07, 0.07, 0.03, 0.02, 0.01],
+        )
         step += float(move) + 0.25 * (middle - step)
         tune.append(round(step))
     return tune
@@ -125,7 +140,13 @@ def tune_pitch(song: Song, centre: float, step: int, time: float, anchored: bool
 
 
 def write_notes(
-    song: Song, phrase: Phrase, first_beat: float, section: Section, low: float, high: float, height: float,
+    song: Song,
+    phrase: Phrase,
+    first_beat: float,
+    section: Section,
+    low: float,
+    high: float,
+    height: float,
     rng: np.random.Generator,
 ) -> list[Note]:
     """Notes of a phrase whose unit starts at `first_beat` beats of the song, within `section`."""
@@ -141,7 +162,9 @@ def write_notes(
         tones = []
         for number, step in enumerate(item.steps):
             moment = begin + number * share
-            pitch = tune_pitch(song, centre, step, moment, long and number == 0 or number == len(item.steps) - 1)
+            pitch = tune_pitch(
+                song, centre, step, moment, (long and number == 0) or number == len(item.steps) - 1
+            )
             while pitch > high:
                 pitch -= 12
             while pitch < low:
@@ -151,11 +174,22 @@ def write_notes(
         gap = 0.0 if rng.random() < 0.7 else float(rng.uniform(0.02, 0.08))
         if notes and notes[-1].end > begin - 0.01:
             notes[-1] = replace(notes[-1], end=max(begin - 0.005, notes[-1].start + 0.05))
-        notes.append(Note(begin, max(end - gap, begin + 0.09), tuple(tones), item.syllable, accent, phrase.spoken))
+        notes.append(
+            Note(
+                begin,
+                max(end - gap, begin + 0.09),
+                tuple(tones),
+                item.syllable,
+                accent,
+                phrase.spoken,
+            )
+        )
     return notes
 
 
-def shifted(notes: list[Note], move: Callable[[float, float], float], low: float, high: float) -> list[Note]:
+def shifted(
+    notes: list[Note], move: Callable[[float, float], float], low: float, high: float
+) -> list[Note]:
     """The same syllables with every tone moved by `move(time, pitch)`, folded into the range."""
     result = []
     for note in notes:
@@ -172,19 +206,25 @@ def shifted(notes: list[Note], move: Callable[[float, float], float], low: float
 
 
 def loosened(notes: list[Note], rng: np.random.Generator, spread: float) -> list[Note]:
-    """Another take: all moments moved by the same offset and a little noise, `spread` in seconds."""
+    """Another take: all moments moved by one offset and a little noise, `spread` in seconds."""
     offset = rng.normal(0, spread)
     result = []
     for note in notes:
         delta = offset + rng.normal(0, 0.4 * spread)
         delta = max(delta, -0.25 * (note.end - note.start))
-        result.append(replace(note, start=note.start + delta, end=max(note.end + offset, note.start + delta + 0.06),
-                              tones=tuple((time + delta, pitch) for time, pitch in note.tones)))
+        result.append(
+            replace(
+                note,
+                start=note.start + delta,
+                end=max(note.end + offset, note.start + delta + 0.06),
+                tones=tuple((time + delta, pitch) for time, pitch in note.tones),
+            )
+        )
     return result
 
 
 def harmony(song: Song, interval: int) -> Callable[[float, float], float]:
-    """A move by `interval` scale steps (2 is a third above), on to a chord tone where one is near."""
+    """A move by `interval` scale steps (2 is a third above), to a chord tone where one is near."""
 
     def move(time: float, pitch: float) -> float:
         if interval in (7, -7):

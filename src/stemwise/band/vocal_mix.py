@@ -106,7 +106,9 @@ def mix_layers(
         stem += placed
         send += placed * np.float32({"lead": 1.0, "double": 1.0}.get(layer.role, 1.6))
     stem += _space(send, chain, sample_rate)
-    stem = effects.equalise(stem, sample_rate, [("highpass", 50.0, 2, 0.7)])  # saturation leaves an offset
+    stem = effects.equalise(
+        stem, sample_rate, [("highpass", 50.0, 2, 0.7)]
+    )  # saturation leaves an offset
     stem = _place(stem, chain)
     level = effects.active_rms(stem, sample_rate)
     if level > 0:
@@ -117,8 +119,10 @@ def mix_layers(
 def _strip(sound: np.ndarray, chain: Chain, rate: int, role: str) -> np.ndarray:
     """High-pass, de-esser, equaliser, two stages of compression and saturation on (1, sample)."""
     bands: list[tuple[str, float, float, float]] = [
-        ("highpass", chain.highpass, 2, 0.7), ("peak", 320.0, chain.low_mid, 0.9),
-        ("peak", chain.presence_at, chain.presence, 0.8), ("high", 8000.0, chain.air, 0.7),
+        ("highpass", chain.highpass, 2, 0.7),
+        ("peak", 320.0, chain.low_mid, 0.9),
+        ("peak", chain.presence_at, chain.presence, 0.8),
+        ("high", 8000.0, chain.air, 0.7),
     ]
     if role in ("backing", "double"):
         bands[0] = ("highpass", chain.highpass * 1.5, 2, 0.7)
@@ -127,10 +131,12 @@ def _strip(sound: np.ndarray, chain: Chain, rate: int, role: str) -> np.ndarray:
     shaped = effects.equalise(sound, rate, bands)
     shaped = shaped / np.float32(max(effects.active_rms(shaped, rate), 1e-6))
     shaped = _deess(shaped, rate)
-    shaped = effects.compress(shaped, rate, threshold=chain.threshold, ratio=chain.ratio, attack=0.006, release=0.09)
+    shaped = effects.compress(
+        shaped, rate, threshold=chain.threshold, ratio=chain.ratio, attack=0.006, release=0.09
+    )
     shaped = effects.compress(shaped, rate, threshold=2.0, ratio=8.0, attack=0.001, release=0.05)
     level = np.float32(max(effects.active_rms(shaped, rate), 1e-6))
-    drive = chain.drive if role == "lead" else 0.5 * chain.drive
+    drive = chain.drive if role == "lead" else min(0.5 * chain.drive, 0.6)
     if drive > 0.7:
         shaped = effects.distort(shaped / level * np.float32(0.5), drive) / np.float32(0.5)
     elif drive > 0.2:
@@ -155,11 +161,16 @@ def _space(send: np.ndarray, chain: Chain, rate: int) -> np.ndarray:
     mono = source.mean(axis=0, keepdims=True)
     wet = np.zeros_like(send)
     if chain.echo_wet > -100:
-        repeats = effects.echo(source, rate, chain.echo_time, chain.feedback, ping_pong=chain.variant % 3 == 0)
+        repeats = effects.echo(
+            source, rate, chain.echo_time, chain.feedback, ping_pong=chain.variant % 3 == 0
+        )
         wet += repeats * np.float32(10 ** (chain.echo_wet / 20))
         mono = mono + 0.3 * wet.mean(axis=0, keepdims=True)
     reference = max(effects.active_rms(send, rate), 1e-9)
-    for seconds, level, delay in ((chain.room, chain.room_wet, 0.01), (chain.hall, chain.hall_wet, 0.04)):
+    for seconds, level, delay in (
+        (chain.room, chain.room_wet, 0.01),
+        (chain.hall, chain.hall_wet, 0.04),
+    ):
         returned = effects.reverberate(mono, rate, seconds, chain.brightness, delay, chain.variant)
         loud = max(effects.active_rms(returned, rate), 1e-9)
         wet += returned * np.float32(reference / loud * 10 ** (level / 20))

@@ -1,8 +1,9 @@
-"""The vocal stem of a rendered song: lead, doubles, harmonies, backing, rap, ad-libs and their mix."""
+"""The vocal stem of a rendered song: lead, doubles, harmonies, backing, rap and ad-libs, mixed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -65,22 +66,27 @@ class Session:
 def _add(track: np.ndarray, sound: np.ndarray, at: int) -> None:
     first, last = max(at, 0), min(at + len(sound), len(track))
     if last > first:
-        track[first:last] += sound[first - at:last - at]
+        track[first:last] += sound[first - at : last - at]
 
 
 def sing(
     song: Song, rng: np.random.Generator, sample_rate: int, family: str = "dsp", voices: str = "all"
 ) -> np.ndarray:
-    """Render the vocal stem: float32 (channel, sample), two channels, round(duration * sample_rate) samples.
+    """Render the vocal stem: float32 (2 channels, round(duration * sample_rate) samples).
 
-    `family` is "sampled" (speech synthesisers and WORLD) or "dsp" (formant synthesis in NumPy); `voices`
-    is "train", "held-out" or "all". Outside the sections with "vocals" the stem is silent, apart from
-    a pickup of a quarter second and a fading tail of 0.6 seconds. Active level is about -18 dBFS RMS, peaks
-    stay under 0.95. Raises VoiceError for unknown families or voices and for missing programs.
+    `family` is "sampled" (speech synthesisers and WORLD) or "dsp" (formant synthesis in NumPy);
+    `voices` is "train", "held-out" or "all". Outside the sections with "vocals" the stem is silent,
+    apart from a pickup of a quarter second and a fading tail of 0.6 seconds. The active level is
+    about -18 dBFS RMS, peaks stay under 0.95. Raises VoiceError for unknown families or voices
+    and for missing programs.
     """
     length = round(song.duration * sample_rate)
     sections = [section for section in song.sections if "vocals" in section.active]
-    leads = [draw_singer(rng, draw_bank(rng, family, voices)) for _ in range(2 if rng.random() < 0.2 else 1)]
+    harshness = {"metal": 0.4, "punk": 0.2}.get(song.style, 0.02)
+    leads = [
+        draw_singer(rng, draw_bank(rng, family, voices), harshness)
+        for _ in range(2 if rng.random() < 0.2 else 1)
+    ]
     if not sections:
         return np.zeros((2, length), dtype=np.float32)
     chain = draw_chain(rng, song)
@@ -107,12 +113,18 @@ def _presence(song: Song, sample_rate: int, length: int) -> np.ndarray:
     return np.asarray(np.interp(np.arange(length) / sample_rate, times, gain), dtype=np.float32)
 
 
-def _sing_section(session: Session, chain: Chain, section: Section, index: int, joined: bool) -> None:
-    """Lead phrases of one section with whatever goes along: doubles, harmonies, backing, ad-libs."""
+def _sing_section(
+    session: Session, chain: Chain, section: Section, index: int, joined: bool
+) -> None:
+    """Lead phrases of one section with what goes along: doubles, harmonies, backing, ad-libs."""
     song, rng = session.song, session.rng
     lead_index = int(rng.integers(len(session.leads)))
     singer = session.leads[lead_index]
-    kind = section.name if section.name in ("verse", "chorus", "bridge") else str(rng.choice(["verse", "chorus"]))
+    kind = (
+        section.name
+        if section.name in ("verse", "chorus", "bridge")
+        else str(rng.choice(["verse", "chorus"]))
+    )
     if kind not in session.manners:
         session.manners[kind] = draw_manner(rng, song, kind)
     manner = session.manners[kind]
@@ -122,14 +134,21 @@ def _sing_section(session: Session, chain: Chain, section: Section, index: int, 
     phrases = _phrases(session, kind, lead_index, manner, beats, units)
     lead = session.track("lead", chain.lead_pan, 0.0, "lead")
     first = section.start / song.beat
-    doubled = manner.spoken and rng.random() < 0.3 or kind == "chorus" and rng.random() < chain.doubling
+    doubled = (manner.spoken and rng.random() < 0.3) or (
+        kind == "chorus" and rng.random() < chain.doubling
+    )
     backing = "backing" in section.active
-    intervals = [int(i) for i in rng.choice([2, 2, -2, 4, 7, -7, -3], size=int(rng.integers(1, 3)), replace=False)]
+    intervals = [
+        int(i)
+        for i in rng.choice([2, 2, -2, 4, 7, -7, -3], size=int(rng.integers(1, 3)), replace=False)
+    ]
     whole_backing = rng.random() < 0.5
     occupied: list[tuple[float, float]] = []
     for number, phrase in enumerate(phrases):
         height = manner.height + float(rng.choice([0, 0, 0, 2]) if number % 4 == 2 else 0)
-        notes = write_notes(song, phrase, first + number * beats, section, singer.low, singer.high, height, rng)
+        notes = write_notes(
+            song, phrase, first + number * beats, section, singer.low, singer.high, height, rng
+        )
         if not joined:  # no pickups before the voice may enter
             notes = [note for note in notes if note.start > section.start - 0.05]
         if not notes or rng.random() < 0.04:
@@ -150,20 +169,26 @@ def _sing_section(session: Session, chain: Chain, section: Section, index: int, 
 def _phrases(
     session: Session, kind: str, lead: int, manner: Manner, beats: float, units: int
 ) -> list[Phrase]:
-    """Phrases for every unit: choruses repeat theirs, verses repeat the tune with new words at times."""
+    """Phrases for every unit: choruses repeat theirs, the others often get new ones."""
     rng, bank = session.rng, session.leads[lead].bank
     key = (kind, lead)
     if key not in session.hooks:
-        session.hooks[key] = [plan_phrase(rng, bank, beats, manner) for _ in range(2 if rng.random() < 0.6 else 4)]
+        session.hooks[key] = [
+            plan_phrase(rng, bank, beats, manner) for _ in range(2 if rng.random() < 0.6 else 4)
+        ]
     stock = session.hooks[key]
     phrases = [stock[number % len(stock)] for number in range(units)]
     if kind != "chorus":
         fresh = [plan_phrase(rng, bank, beats, manner) for _ in phrases]
-        phrases = [new if rng.random() < 0.6 else old for new, old in zip(fresh, phrases, strict=True)]
+        phrases = [
+            new if rng.random() < 0.6 else old for new, old in zip(fresh, phrases, strict=True)
+        ]
     return phrases
 
 
-def _breath_before(session: Session, layer: Layer, singer: Singer, note: Note, section: Section) -> None:
+def _breath_before(
+    session: Session, layer: Layer, singer: Singer, note: Note, section: Section
+) -> None:
     rng = session.rng
     if rng.random() > 0.45 or note.start < section.start + 0.1:
         return
@@ -173,7 +198,7 @@ def _breath_before(session: Session, layer: Layer, singer: Singer, note: Note, s
 
 
 def _double(session: Session, chain: Chain, singer: Singer, notes: list[Note]) -> None:
-    """One or two more takes of the lead, a few milliseconds apart, to the sides or in the centre."""
+    """One or two more takes of the lead, milliseconds apart, to the sides or in the centre."""
     rng = session.rng
     sides = [("double left", -chain.spread), ("double right", chain.spread)]
     for name, pan in sides if chain.wide_doubles else [("double", 0.0)]:
@@ -181,11 +206,18 @@ def _double(session: Session, chain: Chain, singer: Singer, notes: list[Note]) -
         session.record(layer, vary(rng, singer), loosened(notes, rng, 0.014))
 
 
-def _harmonise(session: Session, chain: Chain, singer: Singer, notes: list[Note], intervals: list[int]) -> None:
+def _harmonise(
+    session: Session, chain: Chain, singer: Singer, notes: list[Note], intervals: list[int]
+) -> None:
     """Parallel voices in thirds, fourths or octaves with the lead's words."""
     rng = session.rng
     for number, interval in enumerate(intervals):
-        moved = shifted(loosened(notes, rng, 0.016), harmony(session.song, interval), singer.low - 3, singer.high + 7)
+        moved = shifted(
+            loosened(notes, rng, 0.016),
+            harmony(session.song, interval),
+            singer.low - 3,
+            singer.high + 7,
+        )
         side = chain.spread * (1 if number % 2 else -1)
         layer = session.track(f"harmony {number}", side, chain.backing_gain, "backing")
         session.record(layer, vary(rng, singer), moved)
@@ -211,20 +243,28 @@ def _pads(session: Session, chain: Chain, section: Section) -> None:
             begin, end = max(chord.start, section.start), min(chord.end, section.end)
             if end - begin < 0.4:
                 continue
-            tones = [p for p in range(int(singer.low), int(singer.high) + 1) if p % 12 in chord.notes]
+            tones = [
+                p for p in range(int(singer.low), int(singer.high) + 1) if p % 12 in chord.notes
+            ]
             if tones:
                 near = min(tones, key=lambda p: abs(p - singer.centre - 3 * (voice - 1)))
-                notes.append(Note(begin + 0.02, end - 0.04, ((begin, float(near)),), syllable, -2.0))
+                notes.append(
+                    Note(begin + 0.02, end - 0.04, ((begin, float(near)),), syllable, -2.0)
+                )
         for start in range(0, len(notes), 4):
-            session.record(layer, singer, notes[start:start + 4])
+            session.record(layer, singer, notes[start : start + 4])
 
 
-def _adlibs(session: Session, chain: Chain, section: Section, occupied: list[tuple[float, float]]) -> None:
+def _adlibs(
+    session: Session, chain: Chain, section: Section, occupied: list[tuple[float, float]]
+) -> None:
     """Short shouts or vocalises in the gaps between lead phrases, or a gang chant on them."""
     song, rng = session.song, session.rng
     crowd = int(rng.choice([1, 1, 1, 4]))
-    singers = [draw_singer(rng, draw_bank(rng, session.family, session.voices)) for _ in range(crowd)]
-    gaps = [(a[1], b[0]) for a, b in zip(occupied[:-1], occupied[1:], strict=True) if b[0] - a[1] > 0.7]
+    singers = [
+        draw_singer(rng, draw_bank(rng, session.family, session.voices)) for _ in range(crowd)
+    ]
+    gaps = [(a[1], b[0]) for a, b in pairwise(occupied) if b[0] - a[1] > 0.7]
     for begin, end in gaps:
         if rng.random() < 0.5:
             continue
@@ -233,8 +273,22 @@ def _adlibs(session: Session, chain: Chain, section: Section, occupied: list[tup
             layer = session.track(f"adlib {number}", pan, chain.backing_gain + 1.0, "adlib")
             start = begin + 0.25 + float(rng.normal(0, 0.015))
             length = min(end - begin - 0.4, float(rng.uniform(0.25, 1.2)))
-            steps = sorted(p for p in range(int(singer.centre), int(singer.high) + 3) if p % 12 in song.chord_at(begin).notes)
+            steps = sorted(
+                p
+                for p in range(int(singer.centre), int(singer.high) + 3)
+                if p % 12 in song.chord_at(begin).notes
+            )
             pitch = float(rng.choice(steps)) if steps else singer.high
-            tones = ((start, pitch), (start + 0.4 * length, pitch - float(rng.choice([0, 2, 3, 5]))))
-            note = Note(start, start + length, tones, _vocalise(singer.bank, rng), 3.0, bool(rng.random() < 0.2))
+            tones = (
+                (start, pitch),
+                (start + 0.4 * length, pitch - float(rng.choice([0, 2, 3, 5]))),
+            )
+            note = Note(
+                start,
+                start + length,
+                tones,
+                _vocalise(singer.bank, rng),
+                3.0,
+                bool(rng.random() < 0.2),
+            )
             session.record(layer, singer, [note])

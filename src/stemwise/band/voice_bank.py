@@ -1,9 +1,10 @@
-"""What a singer is made of: frames of spectral envelope and aperiodicity, cut into words and syllables."""
+"""What a singer is made of: frames of envelope and aperiodicity, cut into words and syllables."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, median_filter, uniform_filter1d
@@ -37,7 +38,7 @@ def noise_frequencies() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Syllable:
-    """Frame indices: consonants from `start`, vowel core from `core` to `release`, coda to `end`."""
+    """Frame indices: onset from `start`, vowel core from `core` to `release`, coda to `end`."""
 
     start: int
     core: int
@@ -71,7 +72,7 @@ class VoiceBank:
 
     def vowel_level(self) -> np.ndarray:
         """Mean log envelope (point) over the vowel cores."""
-        cores = [self.envelope[s.core:s.release] for w in self.words for s in w.syllables]
+        cores = [self.envelope[s.core : s.release] for w in self.words for s in w.syllables]
         return np.asarray(np.concatenate(cores).mean(axis=0))
 
 
@@ -96,9 +97,11 @@ def find_syllables(envelope: np.ndarray, pitch: np.ndarray) -> tuple[Syllable, .
     track = np.where(voiced, level, level.min())
     peaks, _ = find_peaks(np.r_[-1e3, track, -1e3], prominence=0.7, distance=16, height=top - 2.8)
     peaks = peaks - 1
-    change = uniform_filter1d(np.abs(np.gradient(gaussian_filter1d(envelope, 1.5, axis=0), axis=0)).mean(1), 3)
+    change = uniform_filter1d(
+        np.abs(np.gradient(gaussian_filter1d(envelope, 1.5, axis=0), axis=0)).mean(1), 3
+    )
     borders = [0]
-    for left, right in zip(peaks[:-1], peaks[1:], strict=True):
+    for left, right in pairwise(peaks):
         borders.append(int(left + np.argmin(level[left:right])))
     borders.append(frames)
     syllables = []
@@ -116,7 +119,7 @@ def _grow(
     """Widen the vowel core around its peak while it stays voiced, loud and spectrally stable."""
     limit = max(2.2 * float(np.median(change[start:end])), 0.12)
     fits = voiced & (level > level[peak] - 0.9) & (change < limit)
-    fits[max(peak - 2, start):peak + 3] = True
+    fits[max(peak - 2, start) : peak + 3] = True
     core, release = peak, peak
     while core > start and fits[core - 1]:
         core -= 1

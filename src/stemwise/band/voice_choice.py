@@ -1,4 +1,4 @@
-"""Which base voice a singer gets: by family, and by the split that keeps some voices for evaluation."""
+"""Which base voice a singer gets, by family and by the split that keeps some for evaluation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def sampled_voices(split: str) -> list[Voice]:
 
 
 def draw_bank(rng: np.random.Generator, family: str, split: str) -> VoiceBank:
-    """A voice of the family and split; recorded speakers are drawn three times as often as formant ones."""
+    """A voice of the family and split; seven in ten sampled ones are recorded speakers."""
     if family not in FAMILIES:
         raise VoiceError(f"unknown family '{family}': choose one of {', '.join(FAMILIES)}")
     voices = sampled_voices(split)

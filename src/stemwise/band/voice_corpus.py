@@ -49,18 +49,23 @@ def _load_pyworld() -> Any:
             import pyworld
     except ImportError as error:
         raise VoiceError(
-            f"sampled singers need pyworld ({error}): install stemwise[band] or render with the family 'dsp'"
+            f"sampled singers need pyworld ({error}): install stemwise[band] "
+            "or render with the family 'dsp'"
         ) from None
     return pyworld
 
 
 def analyse(samples: np.ndarray, female: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Log envelope (frame, point), aperiodicity (frame, point) and pitch (frame) of speech at 22050 Hz."""
+    """Log envelope and aperiodicity (frame, point) and pitch (frame) of speech at 22050 Hz."""
     world = _load_pyworld()
-    samples = np.ascontiguousarray(sosfiltfilt(butter(2, 50, "high", fs=CORPUS_RATE, output="sos"), samples))
+    samples = np.ascontiguousarray(
+        sosfiltfilt(butter(2, 50, "high", fs=CORPUS_RATE, output="sos"), samples)
+    )
     period = 1000.0 / FRAME_RATE
     floor, ceiling = (110.0, 500.0) if female else (60.0, 320.0)
-    rough, times = world.dio(samples, CORPUS_RATE, f0_floor=floor, f0_ceil=ceiling, frame_period=period)
+    rough, times = world.dio(
+        samples, CORPUS_RATE, f0_floor=floor, f0_ceil=ceiling, frame_period=period
+    )
     pitch = world.stonemask(samples, rough, times, CORPUS_RATE)
     spectra = world.cheaptrick(samples, pitch, times, CORPUS_RATE)
     noise = world.d4c(samples, pitch, times, CORPUS_RATE)
@@ -82,31 +87,33 @@ def _extend_band(envelope: np.ndarray, voiced: np.ndarray) -> np.ndarray:
     frequencies = envelope_frequencies()
     mean = np.exp(envelope).mean(axis=0)
     edge = int(np.searchsorted(frequencies, 7200.0))
-    if mean[frequencies > 8600].mean() > 0.02 * mean[edge - 4:edge].mean():
+    if mean[frequencies > 8600].mean() > 0.02 * mean[edge - 4 : edge].mean():
         return envelope
     octaves = np.log2(frequencies[edge:] / frequencies[edge])
-    anchor = envelope[:, edge - 5:edge].mean(axis=1, keepdims=True)
+    anchor = envelope[:, edge - 5 : edge].mean(axis=1, keepdims=True)
     slope = np.where(voiced, -2.6, -0.6)[:, None]  # natural log of power per octave
     extended = envelope.copy()
     extended[:, edge:] = anchor + slope * octaves
-    return extended
+    return np.asarray(extended)
 
 
 def _settle_treble(envelope: np.ndarray, voiced: np.ndarray) -> np.ndarray:
-    """Tie the treble of vowels to their 2.5-4.5 kHz level: synthetic speech has little but noise there."""
+    """Tie the treble of vowels, in synthetic speech mostly noise, to their 2.5-4.5 kHz level."""
     frequencies = envelope_frequencies()
     middle = (frequencies > 2500) & (frequencies < 4500)
     share = np.clip((frequencies - 4200) / 1500, 0, 1)[None]
     rows = envelope[voiced]
     deviation = rows - rows.mean(axis=0)
-    tied = 0.45 * deviation + 0.35 * np.clip(deviation[:, middle].mean(axis=1, keepdims=True), -4, 3)
+    tied = 0.45 * deviation + 0.35 * np.clip(
+        deviation[:, middle].mean(axis=1, keepdims=True), -4, 3
+    )
     settled = envelope.copy()
     settled[voiced] += (share * (tied - deviation)).astype(np.float32)
-    return settled
+    return np.asarray(settled)
 
 
 def build_voice(voice: Voice) -> VoiceBank:
-    """Let a voice speak its words and analyse them; VoiceError when fewer than 20 words are usable."""
+    """Let a voice speak its words and analyse them; VoiceError when under 20 words are usable."""
     rng = np.random.default_rng(zlib.crc32(voice.name.encode()))
     texts = draw_words(rng, voice.language, _WORDS[voice.natural])
     envelopes, noises, pitches, words, offset = [], [], [], [], 0
@@ -121,19 +128,34 @@ def build_voice(voice: Voice) -> VoiceBank:
         syllables = find_syllables(envelope, pitch)
         if not 1 <= len(syllables) <= 4:
             continue
-        words.append(Word(text, tuple(
-            Syllable(s.start + offset, s.core + offset, s.release + offset, s.end + offset) for s in syllables)))
+        words.append(
+            Word(
+                text,
+                tuple(
+                    Syllable(s.start + offset, s.core + offset, s.release + offset, s.end + offset)
+                    for s in syllables
+                ),
+            )
+        )
         envelopes.append(_extend_band(envelope, pitch > 0))
         noises.append(noise)
         pitches.append(pitch)
         offset += len(pitch)
     if len(words) < 20:
-        raise VoiceError(f"the voice '{voice.name}' spoke only {len(words)} usable words: check its package")
+        raise VoiceError(
+            f"the voice '{voice.name}' spoke only {len(words)} usable words: check its package"
+        )
     envelope = np.concatenate(envelopes).astype(np.float32)
     cores = np.concatenate([np.arange(s.core, s.release) for w in words for s in w.syllables])
     envelope -= loudness(envelope)[cores].mean()
-    return VoiceBank(voice.name, voice.female, envelope, np.concatenate(noises).astype(np.float32),
-                     np.concatenate(pitches).astype(np.float32), tuple(words))
+    return VoiceBank(
+        voice.name,
+        voice.female,
+        envelope,
+        np.concatenate(noises).astype(np.float32),
+        np.concatenate(pitches).astype(np.float32),
+        tuple(words),
+    )
 
 
 def _path(name: str) -> Path:
@@ -145,11 +167,21 @@ def store(bank: VoiceBank) -> None:
     path = _path(bank.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    cuts = [[index, s.start, s.core, s.release, s.end] for index, w in enumerate(bank.words) for s in w.syllables]
+    cuts = [
+        [index, s.start, s.core, s.release, s.end]
+        for index, w in enumerate(bank.words)
+        for s in w.syllables
+    ]
     with part.open("wb") as file:
-        np.savez(file, envelope=bank.envelope.astype(np.float16), aperiodicity=bank.aperiodicity.astype(np.float16),
-                 pitch=bank.pitch.astype(np.float16), cuts=np.array(cuts, dtype=np.int32),
-                 texts=np.array([word.text for word in bank.words]), female=bank.female)
+        np.savez(
+            file,
+            envelope=bank.envelope.astype(np.float16),
+            aperiodicity=bank.aperiodicity.astype(np.float16),
+            pitch=bank.pitch.astype(np.float16),
+            cuts=np.array(cuts, dtype=np.int32),
+            texts=np.array([word.text for word in bank.words]),
+            female=bank.female,
+        )
     part.replace(path)
 
 
@@ -158,18 +190,30 @@ def load_voice(name: str) -> VoiceBank:
     """A voice's bank from the cache, built and stored first when it is not there."""
     voice = next((v for v in VOICES if v.name == name), None)
     if voice is None:
-        raise VoiceError(f"unknown voice '{name}': choose one of {', '.join(v.name for v in VOICES)}")
+        raise VoiceError(
+            f"unknown voice '{name}': choose one of {', '.join(v.name for v in VOICES)}"
+        )
     path = _path(name)
     if not path.exists():
         store(build_voice(voice))
     with np.load(path) as data:
         cuts, texts = data["cuts"], data["texts"]
-        words = tuple(Word(str(text), tuple(Syllable(*map(int, row[1:])) for row in cuts[cuts[:, 0] == index]))
-                      for index, text in enumerate(texts))
+        words = tuple(
+            Word(
+                str(text), tuple(Syllable(*map(int, row[1:])) for row in cuts[cuts[:, 0] == index])
+            )
+            for index, text in enumerate(texts)
+        )
         pitch = data["pitch"].astype(np.float32)
         envelope = _settle_treble(data["envelope"].astype(np.float32), pitch > 0)
-        return VoiceBank(name, bool(data["female"]), envelope,
-                         data["aperiodicity"].astype(np.float32), pitch, words)
+        return VoiceBank(
+            name,
+            bool(data["female"]),
+            envelope,
+            data["aperiodicity"].astype(np.float32),
+            pitch,
+            words,
+        )
 
 
 def _build_and_store(name: str) -> tuple[str, int, int]:

@@ -25,7 +25,7 @@ def hop_length(sample_rate: int) -> int:
 
 @dataclass(frozen=True)
 class Roughness:
-    """Irregular glottal pulses: relative jitter and shimmer, period doubling and growl depth (0 to 1)."""
+    """Irregular glottal pulses: relative jitter and shimmer, doubling and growl depths (0 to 1)."""
 
     jitter: float = 0.004
     shimmer: float = 0.02
@@ -41,7 +41,7 @@ def _weights(points: np.ndarray, bins: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _tables(sample_rate: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Minimum-phase basis (point, bin), its bias (bin,), aperiodicity weights (point, bin), FFT size."""
+    """Minimum-phase basis (point, bin) and bias (bin,), noise weights (point, bin), FFT size."""
     size = 8 * hop_length(sample_rate)
     bins = np.linspace(0.0, sample_rate / 2, size // 2 + 1)
     # half the log power is the log amplitude; above the corpus band it falls by 17 dB per octave
@@ -49,7 +49,7 @@ def _tables(sample_rate: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     rows = np.concatenate([0.5 * _weights(envelope_frequencies(), bins), fall[None]])
     fold = np.zeros(size)
     fold[0] = fold[size // 2] = 1.0
-    fold[1:size // 2] = 2.0  # causal cepstrum: minimum phase
+    fold[1 : size // 2] = 2.0  # causal cepstrum: minimum phase
     complete = fft.rfft(fft.irfft(rows, size, axis=1) * fold, axis=1).astype(np.complex64)
     noise = _weights(noise_frequencies(), bins).astype(np.float32)
     return complete[:-1], complete[-1], noise, size
@@ -65,9 +65,13 @@ def _sinc_table() -> np.ndarray:
 
 
 def pulse_train(
-    pitch: np.ndarray, voiced: np.ndarray, sample_rate: int, rng: np.random.Generator, roughness: Roughness
+    pitch: np.ndarray,
+    voiced: np.ndarray,
+    sample_rate: int,
+    rng: np.random.Generator,
+    roughness: Roughness,
 ) -> np.ndarray:
-    """Pulses (sample) of unit mean power following pitch (frame, hertz) where voiced (frame, 0 to 1)."""
+    """Pulses (sample) of unit mean power at pitch (frame, hertz) where voiced (frame, 0 to 1)."""
     hop = hop_length(sample_rate)
     frames = len(pitch)
     cycles = np.r_[0.0, np.cumsum(0.5 * (pitch[1:] + pitch[:-1]) * hop / sample_rate)]
@@ -85,12 +89,14 @@ def pulse_train(
         height *= 1.0 + roughness.doubling * np.where(np.arange(count) % 2, 1.0, -1.0)
     if roughness.growl > 0:
         wander = 1.0 + 0.2 * np.sin(at / sample_rate * 9.0 + rng.uniform(0, 6))
-        height *= 1.0 + roughness.growl * np.sin(2 * np.pi * roughness.growl_rate * wander * at / sample_rate)
+        height *= 1.0 + roughness.growl * np.sin(
+            2 * np.pi * roughness.growl_rate * wander * at / sample_rate
+        )
     whole = np.floor(at).astype(int)
     kernels = _sinc_table()[((at - whole) * _PHASES).astype(int)] * height[:, None]
     places = whole[:, None] + np.arange(_TAPS)[None]
     train = np.bincount(places.ravel(), kernels.ravel(), minlength=length)
-    return np.asarray(train[_TAPS // 2 - 1:_TAPS // 2 - 1 + frames * hop])
+    return np.asarray(train[_TAPS // 2 - 1 : _TAPS // 2 - 1 + frames * hop])
 
 
 def synthesise(
@@ -102,17 +108,21 @@ def synthesise(
     rng: np.random.Generator,
     roughness: Roughness | None = None,
 ) -> np.ndarray:
-    """Sound (sample) of log envelopes (frame, point), aperiodicity (frame, point), pitch and voicing (frame).
+    """Sound (sample) of log envelopes and aperiodicity (frame, point), pitch and voicing (frame).
 
     Frames are hop_length(sample_rate) samples apart; the result has (frames + 7) * hop samples.
     """
     basis, bias, spread, size = _tables(sample_rate)
     hop = hop_length(sample_rate)
     frames = len(pitch)
-    train = pulse_train(pitch, voiced, sample_rate, rng, roughness or Roughness()).astype(np.float32)
+    train = pulse_train(pitch, voiced, sample_rate, rng, roughness or Roughness()).astype(
+        np.float32
+    )
     hiss = rng.standard_normal(frames * hop, dtype=np.float32)
-    share = np.clip(1.0 - (1.0 - aperiodicity) * voiced[:, None], 0.0, 1.0).astype(np.float32) @ spread
-    # unvoiced gaps between pulses are filled by the noise share, voicing itself is in the pulse heights
+    share = (
+        np.clip(1.0 - (1.0 - aperiodicity) * voiced[:, None], 0.0, 1.0).astype(np.float32) @ spread
+    )
+    # where the voice pauses all power is noise; voicing itself is in the pulse heights
     steady = (1.0 - aperiodicity).clip(0.0, 1.0).astype(np.float32) @ spread
     shape = _responses(envelope.astype(np.float32), basis, bias)
     spectrum = _windowed(train, hop, size) * np.sqrt(steady)
@@ -146,5 +156,5 @@ def _overlap_add(pieces: np.ndarray, hop: int) -> np.ndarray:
     result = np.zeros((frames + blocks - 1, hop), dtype=np.float32)
     split = pieces.reshape(frames, blocks, hop)
     for block in range(blocks):
-        result[block:block + frames] += split[:, block]
+        result[block : block + frames] += split[:, block]
     return result.reshape(-1)

@@ -1,4 +1,4 @@
-"""The speech synthesisers behind the sampled singers, and how each of them speaks a list of words."""
+"""The speech synthesisers behind the sampled singers, and how each speaks a list of words."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class VoiceError(StemwiseError):
 
 @dataclass(frozen=True)
 class Voice:
-    """One speaker: `identifier` as its program knows it, `speaker` shared by voices of one person."""
+    """One voice: `identifier` as its program knows it, `speaker` shared by voices of a person."""
 
     name: str
     program: str
@@ -62,15 +62,30 @@ def _recorded() -> list[Voice]:
 
 def _formant() -> list[Voice]:
     rows = [
-        ("en-us+m3", "english", False), ("en-us+f2", "english", True), ("en-gb+f4", "english", True),
-        ("en-gb-scotland+m7", "english", False), ("en-us+klatt2", "english", False),
-        ("en-us+klatt4", "english", False), ("en-gb+michael", "english", False),
-        ("en-us+belinda", "english", True), ("it+m1", "italian", False), ("it+f5", "italian", True),
-        ("es+m4", "spanish", False), ("es+f1", "spanish", True), ("pt-br+f3", "portuguese", True),
-        ("pt-br+m5", "portuguese", False), ("de+m6", "german", False), ("de+f2", "german", True),
-        ("fr-fr+f4", "french", True), ("fr-fr+m8", "french", False), ("pl+m2", "polish", False),
-        ("sv+f3", "swedish", True), ("id+anika", "indonesian", True), ("es-419+adam", "spanish", False),
-        ("en-us+linda", "english", True), ("en-gb-x-rp+rob", "english", False),
+        ("en-us+m3", "english", False),
+        ("en-us+f2", "english", True),
+        ("en-gb+f4", "english", True),
+        ("en-gb-scotland+m7", "english", False),
+        ("en-us+klatt2", "english", False),
+        ("en-us+klatt4", "english", False),
+        ("en-gb+michael", "english", False),
+        ("en-us+belinda", "english", True),
+        ("it+m1", "italian", False),
+        ("it+f5", "italian", True),
+        ("es+m4", "spanish", False),
+        ("es+f1", "spanish", True),
+        ("pt-br+f3", "portuguese", True),
+        ("pt-br+m5", "portuguese", False),
+        ("de+m6", "german", False),
+        ("de+f2", "german", True),
+        ("fr-fr+f4", "french", True),
+        ("fr-fr+m8", "french", False),
+        ("pl+m2", "polish", False),
+        ("sv+f3", "swedish", True),
+        ("id+anika", "indonesian", True),
+        ("es-419+adam", "spanish", False),
+        ("en-us+linda", "english", True),
+        ("en-gb-x-rp+rob", "english", False),
     ]
     held = {"en-gb+f4", "es+m4", "fr-fr+m8", "sv+f3", "en-us+klatt4", "en-us+linda"}
     return [Voice(f"espeak-{i}", "espeak", i, lang, f, i, False, i in held) for i, lang, f in rows]
@@ -84,14 +99,14 @@ def require_program(program: str) -> str:
     path = shutil.which(_PROGRAMS[program])
     if path is None:
         raise VoiceError(
-            f"the program '{_PROGRAMS[program]}' is needed for sampled singers: install the system package "
-            f"'{PACKAGES[program]}' or render with the family 'dsp'"
+            f"the program '{_PROGRAMS[program]}' is needed for sampled singers: install the "
+            f"system package '{PACKAGES[program]}' or render with the family 'dsp'"
         )
     return path
 
 
 def speak(voice: Voice, words: Sequence[str]) -> list[np.ndarray]:
-    """Each word spoken by `voice`, float64 (sample) at 22050 Hz; words that fail come back empty."""
+    """Each word spoken by `voice`, float64 (sample) at 22050 Hz; failed words come back empty."""
     program = require_program(voice.program)
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{index}.wav" for index in range(len(words))]
@@ -100,7 +115,13 @@ def speak(voice: Voice, words: Sequence[str]) -> list[np.ndarray]:
             for word, path in zip(words, paths, strict=True):
                 lines.append(f'(set! u (utt.synth (Utterance Text "{word}")))')
                 lines.append(f'(utt.save.wave u "{path}" (quote riff))')
-            subprocess.run([program, "--pipe"], input="\n".join(lines), text=True, capture_output=True, timeout=300)
+            subprocess.run(
+                [program, "--pipe"],
+                input="\n".join(lines),
+                text=True,
+                capture_output=True,
+                timeout=300,
+            )
         for word, path in zip(words, paths, strict=True):
             if voice.program == "flite":
                 command = [program, "-voice", voice.identifier, "-t", word, "-o", str(path)]
