@@ -7,10 +7,33 @@ import numpy as np
 from stemwise.band.effects import Samples, equalise
 
 PIECES = (
-    "kick", "snare", "rim", "clap", "hat_closed", "hat_pedal", "hat_open", "tom_high", "tom_mid",
-    "tom_low", "crash", "ride", "bell", "tambourine", "shaker", "cowbell", "conga_high", "conga_low",
-    "bongo_high", "bongo_low", "clave", "wood", "triangle", "timbale", "agogo", "snap",
-)  # fmt: skip
+    "kick",
+    "snare",
+    "rim",
+    "clap",
+    "hat_closed",
+    "hat_pedal",
+    "hat_open",
+    "tom_high",
+    "tom_mid",
+    "tom_low",
+    "crash",
+    "ride",
+    "bell",
+    "tambourine",
+    "shaker",
+    "cowbell",
+    "conga_high",
+    "conga_low",
+    "bongo_high",
+    "bongo_low",
+    "clave",
+    "wood",
+    "triangle",
+    "timbale",
+    "agogo",
+    "snap",
+)
 _METAL = np.array([1.0, 1.342, 1.2312, 1.6532, 1.9523, 2.1523, 2.5316, 2.7811])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -353,7 +354,7 @@ def _strike(
 ) -> None:
     """Add every stroke to the dry mix and the room send; a closing hat chokes the open one."""
     hats = [hit.time for hit in hits if hit.piece.startswith("hat")]
-    later = dict(zip(hats[:-1], hats[1:], strict=True))
+    later = dict(pairwise(hats))
     jitter = rng.uniform(0.94, 1.06, len(hits))
     for hit, loose in zip(hits, jitter, strict=True):
         piece = pieces[hit.piece]

@@ -47,7 +47,8 @@ def play_other(
     if not sections:
         return stems
     silent = rng.random((len(names), len(sections))) < 0.3
-    silent[:, silent.all(axis=0)] = False
+    backing = np.array(["solo" not in name for name in names])
+    silent[np.ix_(backing, silent[backing].all(axis=0))] = False  # answers need something to answer
     sides = [float(s) for s in rng.permutation([-1.0, 1.0])]
     wet = float(rng.uniform(0.03, 0.35))
     for index, name in enumerate(names):
@@ -65,6 +66,8 @@ def play_other(
         gain = np.float32(0.1 / level * 10 ** ((role.level + rng.normal(0, 2.5)) / 20))
         stems[role.stem] += audio * gain
         sends[role.stem] += audio * (gain * np.float32(rng.uniform(0.4, 1.4) * wet))
+    if rng.random() < 0.25 + 0.4 * song.character.electronic:
+        stems["other"] += _risers(song, rng, sample_rate, count)
     _share_room(stems, sends, rng, sample_rate)
     return stems
 
@@ -90,7 +93,7 @@ def _draw_roles(song: Song, rng: np.random.Generator) -> list[str]:
 def _write(
     song: Song, role: Role, name: str, sections: list[Section], rng: np.random.Generator
 ) -> list[Note]:
-    """Notes of a part; sections of one kind are played the same way, melodies make room for singers."""
+    """Notes of a part; sections of one kind are played alike, melodies make room for singers."""
     plans: dict[str, tuple[int, int]] = {}
     notes: list[Note] = []
     for section in sections:
@@ -167,7 +170,7 @@ def _bends(notes: list[Note], rng: np.random.Generator) -> list[tuple[float, flo
 def _electric_guitar(
     role: Role, notes: list[Note], rng: np.random.Generator, rate: int, take: Take, timing: float
 ) -> Samples:
-    """One centred or panned take, or two takes hard left and right, through amplifier and cabinet."""
+    """One panned take, or two takes hard left and right, through amplifier and cabinet."""
     heavy = role.chain == "distorted"
     doubled = bool(rng.random() < (0.75 if heavy else 0.35))
     drive = float(rng.uniform(8, 40) if heavy else rng.uniform(1.5, 8))
@@ -241,10 +244,30 @@ def _treat(audio: Samples, role: Role, song: Song, rng: np.random.Generator, rat
     return audio
 
 
+def _risers(song: Song, rng: np.random.Generator, rate: int, count: int) -> Samples:
+    """Swept noise that leads into sections, as producers use it."""
+    out = np.zeros((2, count), np.float32)
+    for section in song.sections[:-1]:
+        if "other" not in section.active or rng.random() < 0.5:
+            continue
+        end = min(int(section.end * rate), count)
+        seconds = min(float(rng.choice([2, 4, 8])) * song.beat, section.end - section.start)
+        noise = rng.standard_normal((2, int(seconds * rate))).astype(np.float32)
+        ramp = np.linspace(0.0, 1.0, noise.shape[1], dtype=np.float32)
+        swept = np.zeros_like(noise)
+        for index, centre in enumerate(np.geomspace(400, 0.35 * rate, 6)):
+            edges = [("highpass", centre / 1.5, 1, 0.7), ("lowpass", centre * 1.5, 1, 0.7)]
+            swept += equalise(noise, rate, edges) * np.exp(-0.5 * ((ramp * 5 - index) / 0.8) ** 2)
+        level = 0.1 * 10 ** (float(rng.uniform(-18, -6)) / 20) / (active_rms(swept, rate) + 1e-9)
+        shape = ramp**2 if rng.random() < 0.7 else ramp[::-1] ** 2
+        out[:, end - noise.shape[1] : end] += swept * shape * np.float32(level)
+    return out
+
+
 def _place(
     audio: Samples, role: Role, parts: int, side: float, rng: np.random.Generator
 ) -> Samples:
-    """Pan and width: solos near the centre, single parts wide or central, several on either side."""
+    """Pan and width: solos near the centre, single parts central, several on either side."""
     if role.chain in ("distorted",):
         return audio
     if role.chain == "solo":
@@ -260,7 +283,7 @@ def _place(
 def _share_room(
     stems: dict[str, Samples], sends: dict[str, Samples], rng: np.random.Generator, rate: int
 ) -> None:
-    """One reverberation for all parts; the image is narrowed by one width so that stems still sum."""
+    """One reverberation, limiter and width for all parts, so that they still sum."""
     seconds = float(rng.choice([0.4, 0.7, 1.1, 1.6, 2.2]))
     brightness, variant = float(rng.uniform(0.2, 0.8)), int(rng.integers(12))
     for name in STEMS:

@@ -60,11 +60,33 @@ _FONT_ACOUSTIC = (
 _FONT_ELECTRONIC = (24, 25, 25)
 
 _GENERAL_MIDI = {
-    "kick": 36, "snare": 38, "rim": 37, "clap": 39, "hat_closed": 42, "hat_pedal": 44, "hat_open": 46,
-    "tom_high": 50, "tom_mid": 47, "tom_low": 43, "crash": 49, "ride": 51, "bell": 53, "tambourine": 54,
-    "shaker": 70, "cowbell": 56, "conga_high": 63, "conga_low": 64, "bongo_high": 60, "bongo_low": 61,
-    "clave": 75, "wood": 76, "triangle": 81, "timbale": 65, "agogo": 67, "snap": 37,
-}  # fmt: skip
+    "kick": 36,
+    "snare": 38,
+    "rim": 37,
+    "clap": 39,
+    "hat_closed": 42,
+    "hat_pedal": 44,
+    "hat_open": 46,
+    "tom_high": 50,
+    "tom_mid": 47,
+    "tom_low": 43,
+    "crash": 49,
+    "ride": 51,
+    "bell": 53,
+    "tambourine": 54,
+    "shaker": 70,
+    "cowbell": 56,
+    "conga_high": 63,
+    "conga_low": 64,
+    "bongo_high": 60,
+    "bongo_low": 61,
+    "clave": 75,
+    "wood": 76,
+    "triangle": 81,
+    "timbale": 65,
+    "agogo": 67,
+    "snap": 37,
+}
 _SECONDS = {"crash": 2.6, "ride": 1.8, "bell": 1.8, "hat_open": 1.2, "triangle": 1.2}
 _PATTERNS = (
     ("hat_open", r"(hat|hh|hi.?hat).*(open|op\b|_op|ohh)|(open|op) ?(hh|hat)|ohh|hat \d op"),

@@ -1,4 +1,4 @@
-"""The mixing desk: balance, image, bus compression and mastering that keep stems summing exactly."""
+"""The mixing desk: balance, image, compression and mastering; the stems still sum exactly."""
 
 from __future__ import annotations
 
@@ -23,9 +23,15 @@ CEILING = 0.985
 
 
 def mix(
-    parts: Mapping[str, Mapping[str, Samples]], rng: np.random.Generator, rate: int
+    parts: Mapping[str, Mapping[str, Samples]],
+    rng: np.random.Generator,
+    rate: int,
+    *,
+    pumping: float = 0.0,
 ) -> tuple[dict[str, dict[str, Samples]], dict[str, float]]:
     """Master a song from its stems, each a mapping of parts (2, sample).
+
+    `pumping` is the chance that the kick drum ducks bass and accompaniment, as in dance music.
 
     Returns the mastered parts in the same nesting and the drawn figures: each stem's level,
     "loudness" (dB), "side_to_mid" (dB) and "reduction" (dB of limiting).
@@ -40,6 +46,8 @@ def mix(
         gain = 0.1 * 10 ** (level / 20) / loud if loud > 1e-6 else 0.0
         stems[name] = {part: audio * np.float32(gain) for part, audio in members.items()}
         figures[name] = level
+    if rng.random() < pumping:
+        _duck(stems, rng, rate)
     stems = _narrow(stems, rng, figures)
     bands = _mastering_bands(rng)
     stems = {
@@ -51,6 +59,17 @@ def mix(
         name: {part: audio * gain for part, audio in members.items()}
         for name, members in stems.items()
     }, figures
+
+
+def _duck(stems: dict[str, dict[str, Samples]], rng: np.random.Generator, rate: int) -> None:
+    """Side-chain compression of bass and accompaniment by the low end of the drums, in place."""
+    kick = equalise(_sum(stems["drums"]), rate, [("lowpass", 110.0, 2, 0.7)])
+    gain = compression_gain(
+        kick, rate, threshold=-3.0, ratio=float(rng.uniform(1.5, 4.0)), attack=0.003,
+        release=float(rng.uniform(0.06, 0.25)),
+    )  # fmt: skip
+    for name in ("bass", "other"):
+        stems[name] = {part: audio * gain for part, audio in stems[name].items()}
 
 
 def _sum(members: Mapping[str, Samples]) -> Samples:

@@ -65,7 +65,7 @@ _OPEN_STRINGS = (40, 45, 50, 55, 59, 64)
 
 
 def guitar_shape(chord: Chord, position: int) -> list[int]:
-    """Pitches of a strummed chord: on each string the lowest chord tone at or above the position."""
+    """Pitches of a strummed chord: each string's lowest chord tone at or above the position."""
     shape = []
     for string in _OPEN_STRINGS:
         for pitch in range(string + position, string + position + 5):

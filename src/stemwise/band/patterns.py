@@ -1,4 +1,4 @@
-"""What accompanying instruments play: strums, arpeggios, pads, stabs, riffs and melodies as notes."""
+"""What accompanying instruments play: strums, arpeggios, pads, stabs, riffs, melodies."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def render_song(
         "bass": {"bass": play_bass(song, draws[2], sample_rate, family, kits)},
         "other": play_other(song, draws[3], sample_rate, family, kits),
     }
-    mixed, levels = mix(parts, draws[4], sample_rate)
+    mixed, levels = mix(parts, draws[4], sample_rate, pumping=0.6 * song.character.electronic)
     stems = {name: add(list(members.values())) for name, members in mixed.items()}
     return RenderedSong(song, sample_rate, stems, dict(mixed["other"]), levels, family, held_out)
 
@@ -205,9 +205,11 @@ def _render_track(job: _Job) -> Path:
 
 def quantised(stems: Mapping[str, Samples]) -> dict[str, npt.NDArray[np.int16]]:
     """16-bit stems and the "mixture" that is their exact sum."""
-    whole = {name: np.round(audio * 32767.0).astype(np.int32) for name, audio in stems.items()}
-    whole["mixture"] = np.sum(np.stack(list(whole.values())), axis=0)
-    return {name: np.clip(audio, -32768, 32767).astype(np.int16) for name, audio in whole.items()}
+    whole = {name: np.round(audio * 32767.0).astype(np.int16) for name, audio in stems.items()}
+    total = np.zeros_like(next(iter(whole.values())))
+    for audio in whole.values():
+        total = total + audio  # the mixture stays within +-0.99, partial sums may wrap and unwrap
+    return {**whole, "mixture": total}
 
 
 def _write_folder(folder: Path, rendered: RenderedSong, job: _Job) -> None:
@@ -218,8 +220,8 @@ def _write_folder(folder: Path, rendered: RenderedSong, job: _Job) -> None:
             soundfile.write(
                 folder / f"{name}.{job.suffix}", audio.T, rendered.sample_rate, "PCM_16"
             )
-    for name, audio in rendered.parts.items() if job.parts else ():
-        whole = np.round(audio * 32767.0).astype(np.int16)
+    for name, part in rendered.parts.items() if job.parts else ():
+        whole = np.round(part * 32767.0).astype(np.int16)
         target = folder / "parts" / f"{name}.{job.suffix}"
         target.parent.mkdir(exist_ok=True)
         soundfile.write(target, whole.T, rendered.sample_rate, "PCM_16")

@@ -361,7 +361,7 @@ def _draw_chords(
         start, index = section.start, 0
         while start < section.end - 1e-6:
             end = min(start + length, section.end)
-            # numerals of major progressions in minor keys (blues, funk) still count from their own scale
+            # blues and funk numerals in minor keys still count from their own scale
             root, notes = parse_numeral(numerals[index % len(numerals)], key, natural)
             bass = int(rng.choice(notes[1:3])) if rng.random() < 0.08 else root
             chords.append(Chord(start, end, root, notes, bass))

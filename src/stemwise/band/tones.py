@@ -1,4 +1,4 @@
-"""Synthesised pitched instruments: plucked strings, wavetables, FM, organ, bowed and blown tones."""
+"""Synthesised pitched instruments: plucked strings, wavetables, FM, organ, bars."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _pluck(tone: Tone, frequency: float, count: int, rate: int) -> Samples:
     needed = int(count * (period + 0.5) / exact) + 2 * period
     rng = np.random.default_rng([tone.variant, period])
     ring = rng.uniform(-1, 1, period).astype(np.float32)
-    smooth = int(round((1 - tone.brightness) * 6)) + 1
+    smooth = round((1 - tone.brightness) * 6) + 1
     ring = np.convolve(np.tile(ring, 2), np.ones(smooth) / smooth)[period : 2 * period].astype(
         np.float32
     )

@@ -1,0 +1,217 @@
+"""Whole songs and folders of them: exact sums, realistic levels, resumable and deterministic."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from stemwise.band import render as render_module
+from stemwise.band.bass import play_bass
+from stemwise.band.drums import play_drums
+from stemwise.band.effects import active_rms, side_to_mid
+from stemwise.band.harmony import play_other
+from stemwise.band.kits import HYDROGEN
+from stemwise.band.mix import mix
+from stemwise.band.notes import Note
+from stemwise.band.render import STEMS, render_folder, render_song
+from stemwise.band.song import BandError, compose
+from stemwise.band.soundfont import missing
+from stemwise.band.styles import STYLES
+from stemwise.errors import OutputError
+
+RATE = 22050
+needs_samples = pytest.mark.skipif(
+    bool(missing()) or not HYDROGEN.is_dir(),
+    reason=f"needs Debian's soundfonts, libfluidsynth3 and hydrogen-drumkits: {missing()}",
+)
+
+
+@pytest.fixture(scope="module")
+def song() -> render_module.RenderedSong:
+    return render_song(11, sample_rate=RATE, duration=24.0, instrumental=False, a_cappella=False)
+
+
+def test_a_song_has_all_stems_of_its_exact_length(song: render_module.RenderedSong) -> None:
+    assert set(song.stems) == set(STEMS)
+    for audio in (*song.stems.values(), *song.parts.values(), song.mixture):
+        assert audio.shape == (2, 24 * RATE)
+        assert audio.dtype == np.float32
+        assert np.all(np.isfinite(audio))
+    assert np.max(np.abs(song.mixture)) <= 0.99
+    assert active_rms(song.stems["vocals"], RATE) > 0
+
+
+def test_parts_sum_to_the_accompaniment(song: render_module.RenderedSong) -> None:
+    total = song.parts["piano"] + song.parts["guitar"] + song.parts["other"]
+    assert np.allclose(total, song.stems["other"], atol=1e-6)
+
+
+def test_a_seed_renders_the_same_samples(song: render_module.RenderedSong) -> None:
+    again = render_song(11, sample_rate=RATE, duration=24.0, instrumental=False, a_cappella=False)
+    for name in STEMS:
+        assert np.array_equal(song.stems[name], again.stems[name])
+
+
+def test_levels_and_width_are_those_of_released_mixes() -> None:
+    ratios: dict[str, list[float]] = {name: [] for name in ("drums", "bass", "other")}
+    for seed in range(4):
+        rendered = render_song(seed, sample_rate=RATE, duration=12.0, style="pop")
+        mixture = rendered.mixture
+        assert -25 < side_to_mid(mixture) < -5.5 or side_to_mid(mixture) < -60
+        for name, values in ratios.items():
+            stem = rendered.stems[name]
+            if active_rms(stem, RATE) > 0:
+                rest = float(np.sum((mixture - stem) ** 2))
+                values.append(float(10 * np.log10(np.sum(stem**2) / (rest + 1e-9))))
+        assert side_to_mid(rendered.stems["bass"]) < -12
+    assert all(-16 < np.mean(values) < 6 for values in ratios.values())
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_each_style_plays(style: str) -> None:
+    piece = compose(3, duration=7.0, style=style, instrumental=True)
+    rng = np.random.default_rng(0)
+    stems = {"drums": play_drums(piece, rng, RATE), "bass": play_bass(piece, rng, RATE)}
+    stems["other"] = sum(play_other(piece, rng, RATE).values(), np.zeros((2, 7 * RATE), np.float32))
+    for name, audio in stems.items():
+        active = any(name in section.active for section in piece.sections)
+        assert audio.shape == (2, 7 * RATE)
+        assert np.all(np.isfinite(audio))
+        assert bool(np.max(np.abs(audio)) > 1e-3) == active
+
+
+def test_players_are_silent_before_their_first_section() -> None:
+    checked = 0
+    for seed in range(40):
+        piece = compose(seed, duration=20.0)
+        for name, play in (("drums", play_drums), ("bass", play_bass)):
+            starts = [section.start for section in piece.sections if name in section.active]
+            if starts and starts[0] > 2.0 and checked < 6:
+                audio = play(piece, np.random.default_rng(seed), RATE)
+                assert not np.any(np.abs(audio[:, : int((starts[0] - 0.2) * RATE)]) > 1e-6)
+                checked += 1
+    assert checked >= 4
+
+
+def test_an_empty_mix_is_silence() -> None:
+    silence = {name: {name: np.zeros((2, RATE), np.float32)} for name in STEMS}
+    mixed, figures = mix(silence, np.random.default_rng(0), RATE)
+    assert not any(np.any(audio) for members in mixed.values() for audio in members.values())
+    assert figures["loudness"] == -120.0
+
+
+def test_folders_hold_stems_that_sum_exactly(tmp_path: Path) -> None:
+    paths = list(render_folder(tmp_path, 1, 5, sample_rate=RATE, duration=6.0, parts=True))
+    assert [path.name for path in paths] == ["band-5-00000"]
+    track = paths[0]
+    total = np.zeros((6 * RATE, 2), np.int32)
+    for name in STEMS:
+        data, rate = soundfile.read(track / f"{name}.flac", dtype="int16")
+        assert rate == RATE
+        total += data
+    mixture, _ = soundfile.read(track / "mixture.flac", dtype="int16")
+    assert np.array_equal(total, mixture)
+    assert (track / "activity.csv").is_file()
+    assert {path.stem for path in (track / "parts").iterdir()} == {"piano", "guitar", "other"}
+    told = json.loads((track / "song.json").read_text(encoding="utf-8"))
+    assert told["style"] in STYLES
+    assert told["duration"] == 6.0
+    assert set(told["levels"]) >= set(STEMS)
+
+
+def test_a_stopped_run_continues_and_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"sample_rate": RATE, "duration": 3.0, "mixture": False}
+    original = render_module._write_folder
+    calls: list[str] = []
+
+    def breaking(folder: Path, rendered: render_module.RenderedSong, job: object) -> None:
+        calls.append(folder.name)
+        original(folder, rendered, job)  # type: ignore[arg-type]
+        if len(calls) == 2:
+            raise OSError("disk full")
+
+    monkeypatch.setattr(render_module, "_write_folder", breaking)
+    with pytest.raises(OSError, match="disk full"):
+        list(render_folder(tmp_path, 3, 1, **options))
+    assert [path.name for path in tmp_path.iterdir()] == ["band-1-00000"]
+    assert not (tmp_path / "band-1-00000" / "mixture.flac").exists()
+    rest = [path.name for path in render_folder(tmp_path, 3, 1, **options)]
+    assert rest == ["band-1-00001", "band-1-00002"]
+    assert list(render_folder(tmp_path, 3, 1, **options)) == []
+
+
+def test_workers_do_not_change_the_songs(tmp_path: Path) -> None:
+    options = {"sample_rate": RATE, "duration": 3.0, "mixture": False}
+    list(render_folder(tmp_path / "one", 2, 9, **options))
+    assert len(list(render_folder(tmp_path / "two", 2, 9, workers=2, **options))) == 2
+    for file in (tmp_path / "one").rglob("*.flac"):
+        twin = tmp_path / "two" / file.relative_to(tmp_path / "one")
+        assert file.read_bytes() == twin.read_bytes()
+
+
+def test_wrong_choices_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BandError, match="unknown family 'midi'"):
+        render_song(0, family="midi")
+    with pytest.raises(OutputError, match="unknown layout 'zip'"):
+        list(render_folder(tmp_path, 1, 0, layout="zip"))
+    with pytest.raises(OutputError, match="unknown stem file type 'mp3'"):
+        list(render_folder(tmp_path, 1, 0, suffix="mp3"))
+
+
+def test_sampled_family_names_the_missing_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stemwise.band import kits, soundfont
+
+    monkeypatch.setattr(soundfont, "FONTS", {"fluid": tmp_path / "FluidR3_GM.sf2"})
+    with pytest.raises(BandError, match="fluid-soundfont-gm"):
+        soundfont.SoundFontPlayer(RATE)
+    monkeypatch.setattr(kits, "HYDROGEN", tmp_path / "none")
+    with pytest.raises(BandError, match="hydrogen-drumkits"):
+        kits.check_hydrogen()
+
+
+@needs_samples
+def test_soundfonts_play_the_same_notes_the_same_way_whatever_came_before() -> None:
+    from stemwise.band.soundfont import player
+
+    notes = [Note(0.1, 0.6, 69, 0.8)]
+    first = player(RATE).render(("fluid", 0, 0), notes, RATE)
+    player(RATE).render(("musescore", 0, 48), [Note(0.0, 0.9, 50, 1.0)], 12345)
+    again = player(RATE).render(("fluid", 0, 0), notes, RATE)
+    assert np.array_equal(first, again)
+    assert not np.any(first[:, : int(0.09 * RATE)])
+    spectrum = np.abs(np.fft.rfft(first[0, int(0.2 * RATE) : int(0.5 * RATE)]))
+    assert abs(np.argmax(spectrum) / 0.3 - 440) < 8
+
+
+@needs_samples
+def test_sampled_players_and_held_out_kits_differ() -> None:
+    piece = compose(2, duration=8.0, style="rock", instrumental=True)
+    for play in (play_drums, play_bass):
+        train = play(piece, np.random.default_rng(1), RATE, "sampled", "train")
+        held = play(piece, np.random.default_rng(1), RATE, "sampled", "held-out")
+        assert np.any(train)
+        assert np.any(held)
+        assert not np.allclose(train, held)
+
+
+@needs_samples
+def test_held_out_sources_are_never_used_for_training() -> None:
+    from stemwise.band.kits import sources
+    from stemwise.band.parts import ROLES
+
+    for electronic in (True, False):
+        for group in ("drums", "percussion"):
+            train = set(sources(group, "sampled", electronic, "train"))
+            held = set(sources(group, "sampled", electronic, "held-out"))
+            assert held
+            assert not train & held
+    for role in ROLES.values():
+        assert not set(role.pool("train")) & set(role.pool("held-out"))
