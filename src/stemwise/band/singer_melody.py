@@ -113,7 +113,7 @@ def _draw_syllables(rng: np.random.Generator, bank: VoiceBank, count: int) -> li
 
 
 def _draw_tune(rng: np.random.Generator, count: int) -> list[int]:
-    """Scale steps around the centre: a walk with repeated notes, few leaps, a pull to the middle."""
+    """Scale steps around the centre: a walk with repeated notes, few leaps, a pull back."""
     step = float(rng.integers(-2, 4))
     arch = rng.uniform(-3, 4)
     tune = []

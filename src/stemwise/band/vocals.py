@@ -151,7 +151,7 @@ def _sing_section(
         )
         if not joined:  # no pickups before the voice may enter
             notes = [note for note in notes if note.start > section.start - 0.05]
-        if not notes or rng.random() < 0.04:
+        if not notes or (number > 0 and rng.random() < 0.05):  # a phrase left out now and then
             continue
         occupied.append((notes[0].start, notes[-1].end))
         session.record(lead, singer, notes)
