@@ -60,7 +60,7 @@ def make_song(
     """A mixture and two stems of noise that sum to it; the second stem has half the amplitude."""
     rng = np.random.default_rng(0)
     vocals = rng.uniform(-gain, gain, (channels, samples)).astype(np.float32)
-    parts = {"vocals": vocals, "drums": vocals / 2}
+    parts = {"vocals": vocals, "drums": vocals * np.float32(0.5)}
     folder.mkdir(exist_ok=True)
     paths = {name: folder / f"{name}.wav" for name in parts}
     for name, path in paths.items():

@@ -166,12 +166,9 @@ def _segments(name: str, spans: list[tuple[float, float]] | None, activity: Acti
         listed = "Nowhere in this song."
     elif len(spans) > _LISTED_SEGMENTS:
         listed += f"<span>and {len(spans) - _LISTED_SEGMENTS} more</span>"
-    count = "1 stretch" if len(spans) == 1 else f"{len(spans)} stretches"
-    share = activity.ratio()[name]
-    return (
-        f"  <details><summary>{escape(name)} <span>{count}, {share:.0%} of the time</span>"
-        f"</summary><p>{listed}</p></details>"
-    )
+    count = "once" if len(spans) == 1 else f"{len(spans)} times"
+    share = f"{count}, {activity.ratio()[name]:.0%} of the song" if spans else "never"
+    return f"  <details><summary>{escape(name)} <span>{share}</span></summary><p>{listed}</p></details>"
 
 
 def _fact(name: str, value: str) -> str:
