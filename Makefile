@@ -4,12 +4,14 @@
 #
 # Each makes what it needs in .venv first, and nothing twice. Variables:
 #   PYTHON   the interpreter to build .venv with (3.10 or newer)
+#   DEMO     the folder for the demo's results
 #   TORCH    what to install where .venv has no torch yet. PyPI's Linux wheels bring CUDA along; for
 #            a smaller CPU-only installation:
 #            make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+DEMO ?= demo
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -19,7 +21,7 @@ LINTERS := "ruff>=0.6" "mypy>=1.11" types-PyYAML scipy-stubs
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.stemwise
-	$(BIN)/stemwise demo
+	$(BIN)/stemwise demo $(DEMO)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -29,7 +31,7 @@ lint: $(VENV)/.lint
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist demo
+	rm -rf $(VENV) build dist $(DEMO)
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

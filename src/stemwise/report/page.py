@@ -168,7 +168,8 @@ def _segments(name: str, spans: list[tuple[float, float]] | None, activity: Acti
         listed += f"<span>and {len(spans) - _LISTED_SEGMENTS} more</span>"
     count = "once" if len(spans) == 1 else f"{len(spans)} times"
     share = f"{count}, {activity.ratio()[name]:.0%} of the song" if spans else "never"
-    return f"  <details><summary>{escape(name)} <span>{share}</span></summary><p>{listed}</p></details>"
+    head = f"<summary>{escape(name)} <span>{share}</span></summary>"
+    return f"  <details>{head}<p>{listed}</p></details>"
 
 
 def _fact(name: str, value: str) -> str:
