@@ -50,13 +50,13 @@ def draw_manner(rng: np.random.Generator, song: Song, name: str) -> Manner:
     if name == "chorus":
         return Manner(
             float(rng.uniform(0.5, 1.1) * slow),
-            float(rng.uniform(0.6, 0.95)),
+            float(rng.uniform(0.5, 0.9)),
             float(rng.uniform(1, 5)),
             float(rng.uniform(0.0, 0.25)),
         )
     return Manner(
         float(rng.uniform(0.6, 1.5) * slow),
-        float(rng.uniform(0.45, 0.9)),
+        float(rng.uniform(0.35, 0.85)),
         float(rng.uniform(-3, 1.5)),
         float(rng.uniform(0.0, 0.15)),
     )

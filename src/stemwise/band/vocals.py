@@ -151,7 +151,7 @@ def _sing_section(
         )
         if not joined:  # no pickups before the voice may enter
             notes = [note for note in notes if note.start > section.start - 0.05]
-        if not notes or (number > 0 and rng.random() < 0.05):  # a phrase left out now and then
+        if not notes or (number > 0 and rng.random() < 0.1):  # a phrase left out now and then
             continue
         occupied.append((notes[0].start, notes[-1].end))
         session.record(lead, singer, notes)
@@ -160,7 +160,7 @@ def _sing_section(
             _double(session, chain, singer, notes)
         if backing and not phrase.spoken and (whole_backing or number % 2):
             _harmonise(session, chain, singer, notes, intervals)
-    if backing and rng.random() < 0.55:
+    if backing and rng.random() < 0.4:
         _pads(session, chain, section)
     if (backing or kind == "chorus") and rng.random() < 0.35:
         _adlibs(session, chain, section, occupied)

@@ -12,6 +12,7 @@ import os
 import warnings
 import zlib
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,20 @@ def store(bank: VoiceBank) -> None:
     part.replace(path)
 
 
+def _trimmed(syllables: list[Syllable], level: np.ndarray) -> tuple[Syllable, ...]:
+    """A word without its faint first and last frames, which would part words sung in one breath."""
+    first = syllables[0]
+    floor = float(np.mean([level[s.core : s.release].mean() for s in syllables])) - 4.6
+    while first.start < first.core - 2 and level[first.start] < floor - 1.5:
+        first = replace(first, start=first.start + 1)
+    syllables[0] = first
+    last = syllables[-1]
+    while last.end > last.release + 4 and level[last.end - 1] < floor:
+        last = replace(last, end=last.end - 1)
+    syllables[-1] = last
+    return tuple(syllables)
+
+
 @lru_cache(maxsize=64)
 def load_voice(name: str) -> VoiceBank:
     """A voice's bank from the cache, built and stored first when it is not there."""
@@ -198,14 +213,19 @@ def load_voice(name: str) -> VoiceBank:
         store(build_voice(voice))
     with np.load(path) as data:
         cuts, texts = data["cuts"], data["texts"]
+        stored = data["envelope"].astype(np.float32)
+        level = np.log(np.exp(stored) @ np.gradient(envelope_frequencies()))
         words = tuple(
             Word(
-                str(text), tuple(Syllable(*map(int, row[1:])) for row in cuts[cuts[:, 0] == index])
+                str(text),
+                _trimmed(
+                    [Syllable(*map(int, row[1:])) for row in cuts[cuts[:, 0] == index]], level
+                ),
             )
             for index, text in enumerate(texts)
         )
         pitch = data["pitch"].astype(np.float32)
-        envelope = _settle_treble(data["envelope"].astype(np.float32), pitch > 0)
+        envelope = _settle_treble(stored, pitch > 0)
         return VoiceBank(
             name,
             bool(data["female"]),
