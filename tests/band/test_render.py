@@ -215,3 +215,16 @@ def test_held_out_sources_are_never_used_for_training() -> None:
             assert not train & held
     for role in ROLES.values():
         assert not set(role.pool("train")) & set(role.pool("held-out"))
+
+
+def test_stem_files_hold_the_mixture_and_four_stems(tmp_path: Path) -> None:
+    from stemwise.audio import read_stem_file
+
+    (path,) = render_folder(tmp_path, 1, 3, layout="stem.mp4", duration=3.0)
+    assert path.name == "band-3-00000.stem.mp4"
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    streams = read_stem_file(path)
+    assert set(streams) == {"mixture", *STEMS}
+    total = sum((streams[name].samples for name in STEMS), np.zeros((2, 3 * 44100), np.float32))
+    error = float(np.mean((total - streams["mixture"].samples) ** 2))
+    assert error < 0.02 * float(np.mean(total**2))

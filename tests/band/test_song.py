@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ def test_each_style_composes_contiguous_sections_and_chords(style: str) -> None:
         for spans in (song.sections, song.chords):
             assert spans[0].start == 0
             assert spans[-1].end == pytest.approx(song.duration)
-            for before, after in zip(spans, spans[1:], strict=False):
+            for before, after in pairwise(spans):
                 assert before.end == pytest.approx(after.start)
         assert all(chord.notes[0] == chord.root for chord in song.chords)
         assert all(0 <= note < 12 for chord in song.chords for note in chord.notes)

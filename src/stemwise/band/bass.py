@@ -183,7 +183,7 @@ def _synthesiser(rng: np.random.Generator, electronic: bool, kits: str) -> Tone:
 def _line(song: Song, rng: np.random.Generator) -> list[Note]:
     """Notes of the whole song: one rhythm per kind of section, pitches from the chords."""
     names = song.character.bass
-    centre = float(rng.uniform(35, 41))
+    centre = float(rng.uniform(33, 40))
     plans: dict[str, Rhythm] = {}
     notes: list[Note] = []
     for section in song.sections:
@@ -248,10 +248,10 @@ def _amplify(audio: Samples, rng: np.random.Generator, rate: int, electronic: bo
         mono = soft_clip(mono, float(rng.uniform(1.0, 6.0 if rng.random() < 0.2 else 3.0)))
     bands = [
         ("highpass", rng.uniform(28, 45), 2, 0.7),
-        ("low", rng.uniform(80, 130), rng.uniform(-2, 5), 0.7),
-        ("peak", rng.uniform(200, 400), rng.uniform(-5, 1), 1.0),
+        ("low", rng.uniform(70, 115), rng.uniform(0, 9), 0.7),
+        ("peak", rng.uniform(200, 400), rng.uniform(-8, 0), 0.9),
         ("peak", rng.uniform(700, 1600), rng.uniform(-4, 5), 1.0),
-        ("lowpass", rng.uniform(1500, 6000), 1, 0.7),
+        ("lowpass", 700.0 * 8.0 ** rng.uniform(0, 1), 1, 0.7),
     ]
     mono = equalise(mono.astype(np.float32), rate, bands)
     if rng.random() < 0.85:

@@ -46,7 +46,7 @@ def play_other(
     sections = [section for section in song.sections if "other" in section.active]
     if not sections:
         return stems
-    silent = rng.random((len(names), len(sections))) < 0.3
+    silent = rng.random((len(names), len(sections))) < 0.27
     backing = np.array(["solo" not in name for name in names])
     silent[np.ix_(backing, silent[backing].all(axis=0))] = False  # answers need something to answer
     sides = [float(s) for s in rng.permutation([-1.0, 1.0])]
@@ -77,7 +77,7 @@ def _draw_roles(song: Song, rng: np.random.Generator) -> list[str]:
     weights = song.character.parts
     names = list(weights)
     chances = np.array([weights[name] for name in names])
-    size = min(len(names), int(rng.choice([1, 2, 3, 4, 5], p=[0.1, 0.27, 0.35, 0.2, 0.08])))
+    size = min(len(names), int(rng.choice([1, 2, 3, 4, 5], p=[0.07, 0.21, 0.33, 0.25, 0.14])))
     drawn = [str(n) for n in rng.choice(names, size, replace=False, p=chances / chances.sum())]
     if song.instrumental and "solo" not in drawn and rng.random() < 0.6:
         drawn.append("solo")
@@ -296,7 +296,7 @@ def _share_room(
         total = total * gain
         for name in STEMS:
             stems[name] = stems[name] * gain
-    target = float(np.clip(rng.normal(-8.0, 4.0), -20, -2))
+    target = float(np.clip(rng.normal(-7.5, 4.5), -20, -2))
     ratio = side_to_mid(total)
     if ratio > target:
         width = 10 ** ((target - ratio) / 20)

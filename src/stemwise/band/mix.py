@@ -84,7 +84,7 @@ def _narrow(
     stems: dict[str, dict[str, Samples]], rng: np.random.Generator, figures: dict[str, float]
 ) -> dict[str, dict[str, Samples]]:
     """One width for all stems, so that the mixture is as narrow as a released one."""
-    limit = float(rng.uniform(-20.0, -6.0))
+    limit = float(rng.uniform(-20.0, -5.5))
     ratio = side_to_mid(_total(stems))
     figures["side_to_mid"] = min(limit, ratio)
     if ratio <= limit:
