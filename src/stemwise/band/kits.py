@@ -18,18 +18,10 @@ from stemwise.band.song import BandError
 from stemwise.band.soundfont import player
 
 HYDROGEN = Path("/usr/share/hydrogen/data/drumkits")
-# pieces each kit is good for; the licences are listed in NOTICE
-ACOUSTIC_KITS = (
-    "ForzeeStereo",
-    "The Black Pearl 1.0",
-    "BJA_Pacific",
-    "ColomboAcousticDrumkit",
-    "Millo-Drums_v.1",
-    "Millo_MultiLayered2",
-)
+# only kits whose licence leaves what is played on them free (NOTICE): none under plain GPL or BY-SA
+ACOUSTIC_KITS = ("ColomboAcousticDrumkit",)
 ELECTRONIC_KITS = ("ElectricEmpireKit", "HardElectro1", "Audiophob", "rumpf_kit_z01_h2")
-PERCUSSION_KITS = ("Gimme A Hand 1.0",)
-HELD_OUT_KITS = ("Millo_MultiLayered3", "VariBreaks")
+HELD_OUT_KITS = ("VariBreaks",)
 HELD_OUT_PROGRAMS = (3, 13, 19, 35)
 _FONT_ACOUSTIC = (
     0,
@@ -232,13 +224,12 @@ def sources(group: str, family: str, electronic: bool, kits: str) -> list[str]:
     if kits == "held-out":
         if group == "percussion":
             return ["musescore:3", "fluid:13"]
-        names = ["hydrogen:VariBreaks"] if electronic else ["hydrogen:Millo_MultiLayered3"]
+        names = [f"hydrogen:{kit}" for kit in HELD_OUT_KITS] if electronic else []
         return names + [
             f"{font}:{program}" for font in ("fluid", "musescore") for program in HELD_OUT_PROGRAMS
         ]
     if group == "percussion":
-        names = [f"hydrogen:{kit}" for kit in PERCUSSION_KITS] * 3 + ["hydrogen:ForzeeStereo"] * 2
-        return [*names, "fluid:0", "musescore:0", "fluid:8", "musescore:16", "synth:acoustic"]
+        return ["fluid:0", "musescore:0", "fluid:8", "musescore:16", "synth:acoustic"]
     kit_names = ELECTRONIC_KITS if electronic else ACOUSTIC_KITS
     programs = _FONT_ELECTRONIC if electronic else _FONT_ACOUSTIC
     names = [f"hydrogen:{kit}" for kit in kit_names] * (2 if electronic else 4)

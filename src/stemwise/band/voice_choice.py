@@ -21,11 +21,14 @@ def sampled_voices(split: str) -> list[Voice]:
 
 
 def draw_bank(rng: np.random.Generator, family: str, split: str) -> VoiceBank:
-    """A voice of the family and split; seven in ten sampled ones are recorded speakers."""
+    """A voice of the family and split.
+
+    Six in ten sampled ones are recorded speakers, one or two in ten computed formant voices.
+    """
     if family not in FAMILIES:
         raise VoiceError(f"unknown family '{family}': choose one of {', '.join(FAMILIES)}")
     voices = sampled_voices(split)
-    if family == "dsp":
+    if family == "dsp" or rng.random() < 0.15:
         return formant_voice(rng, split)
     recorded = [voice for voice in voices if voice.natural]
     others = [voice for voice in voices if not voice.natural]

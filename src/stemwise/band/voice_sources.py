@@ -39,6 +39,7 @@ class Voice:
 
 
 def _recorded() -> list[Voice]:
+    """Recorded speakers under permissive licences; those under GPL or LGPL are left out."""
     rows = [
         ("flite-kal16", "flite", "kal16", "english", False, "kal", False),
         ("flite-awb", "flite", "awb", "english", False, "awb", False),
@@ -47,15 +48,6 @@ def _recorded() -> list[Voice]:
         ("festival-kal", "festival", "kal_diphone", "english", False, "kal", False),
         ("festival-ked", "festival", "ked_diphone", "english", False, "ked", False),
         ("festival-slt", "festival", "cmu_us_slt_arctic_hts", "english", True, "slt", False),
-        ("festival-lp", "festival", "lp_diphone", "italian", True, "lp", False),
-        ("festival-pc", "festival", "pc_diphone", "italian", False, "pc", True),
-        ("festival-dita", "festival", "czech_dita", "czech", True, "dita", False),
-        ("festival-krb", "festival", "czech_krb", "czech", True, "krb", True),
-        ("festival-machac", "festival", "czech_machac", "czech", False, "machac", False),
-        ("festival-ph", "festival", "czech_ph", "czech", False, "ph", False),
-        ("festival-lj", "festival", "suo_fi_lj_diphone", "finnish", True, "lj", False),
-        ("festival-mv", "festival", "hy_fi_mv_diphone", "finnish", False, "mv", False),
-        ("festival-ona", "festival", "upc_ca_ona_hts", "catalan", True, "ona", False),
     ]
     return [Voice(n, p, i, lang, f, s, True, h) for n, p, i, lang, f, s, h in rows]
 
