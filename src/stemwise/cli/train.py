@@ -64,6 +64,8 @@ def train(
         new_tracks=new_tracks,
         tensorboard=tensorboard,
     )
+    if trainer.changed:
+        typer.echo(f"resuming at step {trainer.step} with {', '.join(trainer.changed)}", err=True)
     result = trainer.run(minutes)
     state = "finished" if result.finished else "stopped; --resume continues"
     typer.echo(f"{state} at step {result.step}: {result.model}")

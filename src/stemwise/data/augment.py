@@ -39,7 +39,7 @@ def gain(waveforms: Tensor, gains: Tensor) -> Tensor:
 
 
 def swap_channels(waveforms: Tensor, swap: Tensor) -> Tensor:
-    """Exchange both channels of excerpts (batch, ..., channel, sample) where swap (batch,) is set."""
+    """Exchange both channels where swap (batch,) is set: (batch, ..., channel, sample)."""
     if not bool(swap.any()):
         return waveforms
     swapped = waveforms.clone()

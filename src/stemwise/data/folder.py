@@ -55,7 +55,7 @@ def _read_track(path: Path, split: str) -> Track | None:
     audio = {file.stem: file for file in files if file.suffix.lower() in _AUDIO}
     if not audio:
         return None
-    infos = {source: soundfile.info(str(file)) for source, file in audio.items()}
+    infos = {source: _info(file) for source, file in audio.items()}
     rates = {info.samplerate for info in infos.values()}
     if len(rates) > 1:
         raise DataError(f"{path} mixes sample rates {sorted(rates)}; bring its files to one rate")
@@ -70,6 +70,13 @@ def _read_track(path: Path, split: str) -> Track | None:
         mixture=mixture,
         activity=labels[0] if labels else None,
     )
+
+
+def _info(file: Path) -> soundfile._SoundFileInfo:
+    try:
+        return soundfile.info(str(file))
+    except (OSError, soundfile.SoundFileError) as error:
+        raise DataError(f"cannot read {file} as audio ({error}); replace or remove it") from error
 
 
 def check_tracks(

@@ -48,7 +48,7 @@ class Track:
         return read_stereo(self.stems[source], start, samples)
 
     def read_mixture(self, start: int, samples: int) -> np.ndarray:
-        """Stereo samples of the mixture (the sum of stems without a file), float32 (channel, sample)."""
+        """The mixture, or the sum of stems where it has no file, as float32 (channel, sample)."""
         if self.mixture is not None:
             return read_stereo(self.mixture, start, samples)
         total = np.zeros((2, samples), dtype=np.float32)

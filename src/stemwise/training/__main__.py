@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
-from stemwise.cli.train import train
-from stemwise.errors import StemwiseError
+from stemwise.cli import run
 
 if __name__ == "__main__":
-    try:
-        typer.run(train)
-    except StemwiseError as error:
-        typer.echo(f"stemwise: {error}", err=True)
-        sys.exit(1)
+    sys.exit(run(["train", *sys.argv[1:]]))

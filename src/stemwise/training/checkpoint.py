@@ -1,9 +1,9 @@
 """State of a run on disk: folders `step-NNNNNNNN` that appear whole or not at all.
 
 A checkpoint folder holds `model.safetensors`, the network as it would be used now (averaged
-weights where the recipe averages, the recipe in the header), and `state.pt`, all that resuming needs
-exactly (weights, optimiser, average, position, random numbers: tensors and plain values, read with
-`weights_only=True`). It is written under another name and renamed.
+weights where the recipe averages, the recipe in the header), and `state.pt`, all that resuming
+needs exactly (weights, optimiser, average, position, random numbers: tensors and plain values, read
+with `weights_only=True`). It is written under another name and renamed.
 """
 
 from __future__ import annotations

@@ -74,9 +74,7 @@ def _tensorboard(folder: Path, start: int) -> Any:
         raise RecipeError(
             "TensorBoard logs need the package tensorboard; install it or leave the option out"
         ) from error
-    return SummaryWriter(  # type: ignore[no-untyped-call]
-        str(folder / "tensorboard"), purge_step=start + 1 if start else None
-    )
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
 
 
 class LiveLine:

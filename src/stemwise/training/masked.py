@@ -1,8 +1,8 @@
 """Distance of masked mixtures from their stems, with its gradient in closed form.
 
-For an estimate m X of a stem S, |m X - S| and |m |X| - |S|| need only real numbers: |X|^2, |S|^2 and
-Re(X* S). Computing value and gradient together costs a third of the same expression in autograd,
-which made the loss dearer than the network.
+For an estimate m X of a stem S, |m X - S| and |m |X| - |S|| need only real numbers: |X|^2, |S|^2
+and Re(X* S). Computing value and gradient together costs a third of the same expression in
+autograd, which made the loss dearer than the network.
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ class _MaskedDistance(torch.autograd.Function):
         return gradient * (grads[0][..., None, None, None] / ctx.count), None, None, None
 
 
-def masked_distance(
-    masks: Tensor, mixture: Tensor, stems: Tensor, complex_weight: float
-) -> Tensor:
+def masked_distance(masks: Tensor, mixture: Tensor, stems: Tensor, complex_weight: float) -> Tensor:
     """Mean over channels, bins and frames of the distance of masked mixtures from stems.
 
     masks: real (batch, source, channel, bin, frame). mixture: complex (batch, channel, bin, frame).
@@ -51,7 +49,9 @@ def masked_distance(
     complex plane; the rest compares magnitudes. Returns (batch, source); only the masks get a
     gradient.
     """
-    distance: Tensor = _MaskedDistance.apply(masks, mixture, stems, complex_weight)
+    distance: Tensor = _MaskedDistance.apply(  # type: ignore[no-untyped-call]
+        masks, mixture, stems, complex_weight
+    )
     return distance
 
 

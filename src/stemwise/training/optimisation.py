@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from stemwise.training.recipe import OptimiserSection, ScheduleSection
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def build_optimiser(module: nn.Module, section: OptimiserSection) -> torch.optim.AdamW:
@@ -37,16 +40,16 @@ def learning_rate(step: int, steps: int, peak: float, schedule: ScheduleSection)
     return rate
 
 
-class Average:
+class Average(Generic[Module]):
     """Exponential moving average of a module's weights; buffers are copied.
 
     The decay of step t (from 0) is min(decay, (1 + t) / (10 + t)): the average forgets the random
     start quickly.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, module: Module, decay: float) -> None:
         self.decay = decay
-        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.module: Module = copy.deepcopy(module).eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:

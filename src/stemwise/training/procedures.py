@@ -69,7 +69,7 @@ class Joint(Procedure):
             return {}
         total = learner.weighting.combine(losses, batch, history)
         learner.optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        torch.autograd.backward(total)
         norm = torch.nn.utils.clip_grad_norm_(
             learner.module.parameters(), learner.clip if learner.clip else float("inf")
         )

@@ -36,17 +36,17 @@ class SeparatorSection(_Section):
 class DataSection(_Section):
     """Excerpts and their random changes; see `stemwise.data.sampling.Augmentation`."""
 
-    seconds: float = Field(3.0, gt=0)
-    remix: float = Field(0.0, ge=0, le=1)
-    gain_db: float = Field(0.0, ge=0)
-    level_db: float = Field(0.0, ge=0)
-    swap: float = Field(0.0, ge=0, le=1)
+    seconds: float = Field(default=3.0, gt=0)
+    remix: float = Field(default=0.0, ge=0, le=1)
+    gain_db: float = Field(default=0.0, ge=0)
+    level_db: float = Field(default=0.0, ge=0)
+    swap: float = Field(default=0.0, ge=0, le=1)
     drop: dict[str, float] = {}
-    prefer_active: float = Field(0.0, ge=0, le=1)
-    polarity: float = Field(0.0, ge=0, le=1)
+    prefer_active: float = Field(default=0.0, ge=0, le=1)
+    polarity: float = Field(default=0.0, ge=0, le=1)
     equalise: bool = False
-    workers: int = Field(1, ge=0)
-    ahead: int = Field(3, ge=1)
+    workers: int = Field(default=1, ge=0)
+    ahead: int = Field(default=3, ge=1)
 
 
 class ObjectiveSection(_Section):
@@ -54,8 +54,8 @@ class ObjectiveSection(_Section):
 
     name: Literal["l1", "mse", "spectral"] = "l1"
     magnitude: bool = False
-    complex_weight: float = Field(0.5, ge=0, le=1)
-    floor: float = Field(0.02, gt=0)
+    complex_weight: float = Field(default=0.5, ge=0, le=1)
+    floor: float = Field(default=0.02, gt=0)
 
 
 class WeightingSection(_Section):
@@ -69,32 +69,32 @@ class OptimiserSection(_Section):
     """AdamW; weight decay skips biases and the scales of normalisations."""
 
     name: Literal["adamw"] = "adamw"
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = Field(0.0, ge=0)
-    clip: float | None = Field(None, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float | None = Field(default=None, gt=0)
     """Largest norm of the gradient; None does not clip."""
 
 
 class ScheduleSection(_Section):
     """Linear warm-up, constant, then linear decay to zero over the last `decay` of the steps."""
 
-    warmup: int = Field(0, ge=0)
-    decay: float = Field(0.0, ge=0, le=1)
+    warmup: int = Field(default=0, ge=0)
+    decay: float = Field(default=0.0, ge=0, le=1)
 
 
 class EmaSection(_Section):
     """Running average of the weights; early in training it forgets faster."""
 
-    decay: float = Field(0.999, ge=0, lt=1)
+    decay: float = Field(default=0.999, ge=0, lt=1)
 
 
 class ValidationSection(_Section):
     """Fixed excerpts of held-out songs, judged with the averaged weights."""
 
-    every: int = Field(500, ge=1)
-    excerpts: int = Field(24, ge=1)
-    seconds: float = Field(6.0, gt=0)
+    every: int = Field(default=500, ge=1)
+    excerpts: int = Field(default=24, ge=1)
+    seconds: float = Field(default=6.0, gt=0)
     seed: int = 1
     select: Literal["loss", "sdr"] = "sdr"
     """What makes a checkpoint the best: the smallest loss or the largest mean SDR."""
@@ -103,9 +103,9 @@ class ValidationSection(_Section):
 class CheckpointSection(_Section):
     """When the state of the run is written; the last `keep` are kept."""
 
-    minutes: float | None = Field(5.0, gt=0)
-    every: int | None = Field(None, ge=1)
-    keep: int = Field(2, ge=1)
+    minutes: float | None = Field(default=5.0, gt=0)
+    every: int | None = Field(default=None, ge=1)
+    keep: int = Field(default=2, ge=1)
 
 
 class Recipe(_Section):
@@ -130,9 +130,9 @@ class Recipe(_Section):
     checkpoint: CheckpointSection = CheckpointSection()
     precision: Literal["fp32", "bf16"] = "fp32"
     channels_last: bool = False
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(default=None, ge=1)
     """CPU threads; None: PyTorch's choice. Resumed runs repeat bit for bit with the same number."""
-    log_every: int = Field(20, ge=1)
+    log_every: int = Field(default=20, ge=1)
 
     def dump(self) -> str:
         """The whole recipe as YAML, with every default written out."""

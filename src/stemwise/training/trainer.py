@@ -13,19 +13,21 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
+import yaml
 
 from stemwise import models
 from stemwise.data.batch import Loader
 from stemwise.data.folder import check_tracks
 from stemwise.data.sampling import Augmentation, Sampler
 from stemwise.data.track import Track
+from stemwise.devices import keep_heap
 from stemwise.errors import DataError, OutputError, RecipeError
 from stemwise.models.separator import Separator
 from stemwise.training import objectives
@@ -33,7 +35,7 @@ from stemwise.training.checkpoint import list_checkpoints, load_state, save_chec
 from stemwise.training.log import LiveLine, RunLog
 from stemwise.training.optimisation import Average, build_optimiser, learning_rate
 from stemwise.training.procedures import Joint, Learner
-from stemwise.training.recipe import ObjectiveSection, Recipe
+from stemwise.training.recipe import ObjectiveSection, Recipe, parse_recipe
 from stemwise.training.validation import validate
 from stemwise.training.weighting import Fixed
 
@@ -94,13 +96,14 @@ class Trainer:
         self.separator = (separator or _build(recipe)).to(self.device)
         if recipe.channels_last:
             self.separator = self.separator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.learner = self._learner(self.separator)
+        self.learner = self._learner()
         self.average = Average(self.separator, recipe.ema.decay) if recipe.ema else None
-        self.judge = self._learner(self.average.module) if self.average else self.learner
+        self.judge = self._judge()
         self.loader = self._loader(tracks)
         self.validation = self._validation_loader(validation) if validation else None
         self.procedure = Joint()
         self.history: list[dict[str, float]] = []
+        self.changed: list[str] = []
         self.step, self.best, self.figures = 0, -float("inf"), dict[str, float]()
         self.tracks_hash = _fingerprint(tracks)
         self._prepare_folder(resume, new_tracks)
@@ -116,9 +119,11 @@ class Trainer:
         began = saved = time.monotonic()
         window = _Window(self.loader)
         stopped = False
-        with _stop_on_signal() as stop, LiveLine(recipe.steps, self.step) as line:
-            batches = self.loader.batches(self.step, recipe.steps)
-            self.separator.train()
+        keep_heap()
+        reading = closing(self.loader.batches(self.step, recipe.steps))
+        live = LiveLine(recipe.steps, self.step)
+        with closing(self.log), _stop_on_signal() as stop, live as line, reading as batches:
+            self.learner.separator.train()
             for batch in batches:
                 self._set_learning_rate()
                 window.add(self.procedure.step(self.learner, batch, self.history))
@@ -137,7 +142,6 @@ class Trainer:
                     saved = time.monotonic()
                 if stopped:
                     break
-            batches.close()  # type: ignore[attr-defined]
         return self._finish()
 
     def save(self) -> Path:
@@ -163,11 +167,11 @@ class Trainer:
             self._metadata(),
         )
 
-    def _learner(self, separator: Separator) -> Learner:
+    def _learner(self) -> Learner:
         recipe = self.recipe
         return Learner(
-            separator=_at_rate(separator, recipe.sample_rate),
-            module=separator,
+            separator=_at_rate(self.separator, recipe.sample_rate),
+            module=self.separator,
             objective=build_objective(recipe.objective),
             weighting=Fixed(recipe.weighting.weights),
             optimiser=build_optimiser(self.separator, recipe.optimiser),
@@ -175,6 +179,14 @@ class Trainer:
             bf16=recipe.precision == "bf16",
             clip=recipe.optimiser.clip,
         )
+
+    def _judge(self) -> Learner:
+        """What is validated: the averaged weights where the recipe averages."""
+        if self.average is None:
+            return self.learner
+        module = self.average.module
+        at_rate = _at_rate(module, self.recipe.sample_rate)
+        return replace(self.learner, separator=at_rate, module=module)
 
     def _loader(self, tracks: Sequence[Track]) -> Loader:
         data = self.recipe.data
@@ -226,6 +238,7 @@ class Trainer:
 
     def _restore(self, checkpoint: Path, new_tracks: bool) -> None:
         state = load_state(checkpoint)
+        self.changed = _changes(parse_recipe(yaml.safe_load(state["recipe"])), self.recipe)
         if state["tracks"] != self.tracks_hash and not new_tracks:
             raise DataError(
                 "the training songs are not those the run was started with; "
@@ -288,7 +301,6 @@ class Trainer:
         }
 
     def _finish(self) -> Result:
-        self.log.close()
         last, best = self.folder / "last.safetensors", self.folder / "best.safetensors"
         models.save(self._usable(), last, **self._metadata())
         return Result(
@@ -358,6 +370,35 @@ def _device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise RecipeError("there is no GPU that PyTorch can use; choose --device cpu")
     return torch.device(name)
+
+
+def _changes(old: Recipe, new: Recipe) -> list[str]:
+    """What a resumed run does otherwise than before, e.g. "steps 100 -> 200".
+
+    Raises RecipeError where the checkpoint's weights would not fit.
+    """
+    for key in ("separator", "sample_rate", "procedure"):
+        if getattr(old, key) != getattr(new, key):
+            raise RecipeError(
+                f"the run was started with another '{key}'; keep it, or start in another folder"
+            )
+    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    keys = sorted(before.keys() | after.keys())
+    return [
+        f"{key} {before.get(key)} -> {after.get(key)}"
+        for key in keys
+        if before.get(key) != after.get(key) and key not in ("name", "notes")
+    ]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def _fingerprint(tracks: Sequence[Track]) -> str:

@@ -59,8 +59,7 @@ def validate(learner: Learner, loader: Loader, batches: int) -> dict[str, float]
     if by_stem:
         figures["sdr"] = float(np.mean(by_stem))
     for source, pairs in frames.items():
-        logits, labels = (np.concatenate([p[i].ravel() for p in pairs]) for i in (0, 1))
-        area = au_roc(logits, labels)
+        area = au_roc(*(np.concatenate([pair[i].ravel() for pair in pairs]) for i in (0, 1)))
         if area is not None:
             figures[f"auroc/{source}"] = area
     return figures

@@ -1,0 +1,172 @@
+"""Losses by hand-computed values; what is not supervised changes nothing."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from stemwise.data.batch import Batch
+from stemwise.errors import RecipeError
+from stemwise.models.separator import Grid, Prediction
+from stemwise.training.objectives import Distance, Spectral, activity_loss, crop_labels
+from stemwise.training.optimisation import Average, learning_rate
+from stemwise.training.recipe import ScheduleSection
+from stemwise.training.validation import au_roc
+from stemwise.training.weighting import Fixed
+
+GRID = Grid(hop=10, alignment=10, before=0, after=0)
+
+
+def make_batch(supervised: torch.Tensor, known: torch.Tensor, frames: int = 5) -> Batch:
+    batch, sources = supervised.shape
+    return Batch(
+        stems=torch.zeros(batch, sources, 2, 10),
+        rest=None,
+        supervised=supervised,
+        activity=torch.ones(batch, known.shape[1], frames),
+        activity_known=known,
+        gains=torch.ones(batch, sources),
+        level=torch.ones(batch),
+        swap=torch.zeros(batch, dtype=torch.bool),
+        origins=(("a@0.00s",),) * batch,
+    )
+
+
+def random_spectra(*shape: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(*shape, dtype=torch.complex64, generator=generator)
+
+
+def test_distances_are_means_per_stem() -> None:
+    reference = torch.zeros(2, 3, 2, 4, 5)
+    estimates = torch.full_like(reference, -2.0)
+    prediction = Prediction(reference[:, 0], estimates=estimates)
+    assert Distance("l1").separation(prediction, reference).tolist() == [[2.0] * 3] * 2
+    assert Distance("mse").separation(prediction, reference).tolist() == [[4.0] * 3] * 2
+
+
+def test_magnitude_distance_ignores_phase_and_the_complex_one_does_not() -> None:
+    reference = random_spectra(1, 2, 2, 4, 5)
+    prediction = Prediction(reference[:, 0], estimates=-reference)
+    magnitude = Distance("l1", magnitude=True).separation(prediction, reference)
+    assert magnitude.abs().max() == 0
+    expected = 2 * reference.abs().flatten(2).mean(2)
+    torch.testing.assert_close(Distance("l1").separation(prediction, reference), expected)
+
+
+def test_spectral_is_the_same_with_and_without_masks() -> None:
+    mixture, reference = random_spectra(2, 2, 4, 5), random_spectra(2, 3, 2, 4, 5) / 2
+    masks = torch.rand(2, 3, 2, 4, 5, generator=torch.Generator().manual_seed(1))
+    estimates = masks * mixture.unsqueeze(1)
+    for weight in (0.0, 0.5, 1.0):
+        objective = Spectral(complex_weight=weight)
+        with_masks = objective.separation(Prediction(mixture, masks=masks), reference)
+        without = objective.separation(Prediction(mixture, estimates=estimates), reference)
+        torch.testing.assert_close(with_masks, without, rtol=1e-4, atol=1e-5)
+
+
+def test_spectral_does_not_depend_on_volume() -> None:
+    mixture, reference = random_spectra(1, 2, 4, 5), random_spectra(1, 3, 2, 4, 5) / 2
+    estimates = 0.3 * mixture.unsqueeze(1).expand_as(reference)
+    loss = Spectral().separation(Prediction(mixture, estimates=estimates), reference)
+    quiet = Spectral().separation(
+        Prediction(mixture / 50, estimates=estimates / 50), reference / 50
+    )
+    torch.testing.assert_close(loss, quiet)
+
+
+def test_silent_stems_teach_silence_with_a_bounded_weight() -> None:
+    mixture = random_spectra(1, 2, 4, 5)
+    reference = torch.zeros(1, 1, 2, 4, 5, dtype=torch.complex64)
+    estimates = 0.1 * mixture.unsqueeze(1)
+    loss = Spectral(floor=0.04).separation(Prediction(mixture, estimates=estimates), reference)
+    assert float(loss) == pytest.approx(0.1 / math.sqrt(0.04), rel=1e-5)
+    silent = Spectral().separation(Prediction(mixture, estimates=0 * estimates), reference)
+    assert float(silent) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_only_what_is_supervised_counts() -> None:
+    supervised = torch.tensor([[True, False], [False, False]])
+    known = torch.tensor([[False], [True]])
+    batch = make_batch(supervised, known)
+    reference = torch.zeros(2, 2, 2, 4, 5)
+    estimates = reference.clone().requires_grad_()
+    shifted = estimates + torch.tensor([[1.0, 9.0], [9.0, 9.0]])[:, :, None, None, None]
+    logits = torch.zeros(2, 1, 5, requires_grad=True)
+    prediction = Prediction(reference[:, 0], estimates=shifted, activity=logits)
+    losses = Distance("l1")(prediction, reference, batch, GRID)
+    assert losses["separation"].item() == 1.0
+    assert losses["activity"].item() == pytest.approx(math.log(2))
+    torch.autograd.backward(losses["separation"] + losses["activity"])
+    assert estimates.grad is not None
+    assert estimates.grad[0, 0].abs().min() > 0
+    assert estimates.grad[0, 1].abs().max() == estimates.grad[1].abs().max() == 0
+    assert logits.grad is not None
+    assert logits.grad[0].abs().max() == 0 < logits.grad[1].abs().min()
+
+
+def test_tasks_without_supervision_are_absent() -> None:
+    none = torch.zeros(1, 2, dtype=torch.bool)
+    reference = torch.zeros(1, 2, 2, 4, 5)
+    prediction = Prediction(reference[:, 0], estimates=reference, activity=torch.zeros(1, 2, 5))
+    assert Distance()(prediction, reference, make_batch(none, none), GRID) == {}
+    losses = Distance()(prediction, reference, make_batch(none, ~none), GRID)
+    assert set(losses) == {"activity"}
+
+
+def test_labels_are_cropped_like_the_network() -> None:
+    labels = torch.arange(20.0).expand(1, 1, 20)
+    grid = Grid(hop=10, alignment=10, before=30, after=30, crop=30)
+    assert crop_labels(labels, 14, grid).flatten().tolist() == list(range(3, 17))
+
+
+def test_activity_loss_is_binary_cross_entropy() -> None:
+    logits = torch.tensor([[[2.0, -1.0]]])
+    labels = torch.tensor([[[1.0, 0.0]]])
+    expected = (math.log1p(math.exp(-2)) + math.log1p(math.exp(-1))) / 2
+    known = torch.tensor([[True]])
+    assert float(activity_loss(logits, labels, known)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_fixed_weights() -> None:
+    batch = make_batch(torch.ones(1, 1, dtype=torch.bool), torch.ones(1, 1, dtype=torch.bool))
+    losses = {"separation": torch.tensor(2.0), "activity": torch.tensor(3.0)}
+    weighting = Fixed({"separation": 1.0, "activity": 0.1})
+    assert float(weighting.combine(losses, batch, ())) == pytest.approx(2.3)
+    with pytest.raises(RecipeError, match="no weight to activity"):
+        Fixed({"separation": 1.0}).combine(losses, batch, ())
+
+
+def test_learning_rate_rises_stays_and_falls_to_zero() -> None:
+    schedule = ScheduleSection(warmup=10, decay=0.4)
+    rates = [learning_rate(step, 100, 2.0, schedule) for step in range(101)]
+    assert rates[0] == pytest.approx(0.2)
+    assert set(rates[9:61]) == {2.0}
+    assert rates[80] == pytest.approx(1.0)
+    assert rates[100] == 0.0
+
+
+def test_average_follows_weights_and_copies_buffers() -> None:
+    module = torch.nn.BatchNorm1d(2)
+    average = Average(module, 0.5)
+    with torch.no_grad():
+        module.weight.fill_(3.0)
+        module.running_mean.fill_(7.0)  # type: ignore[union-attr]
+    average.update(module, step=100)
+    assert average.module.weight.tolist() == [2.0, 2.0]
+    assert average.module.running_mean.tolist() == [7.0, 7.0]  # type: ignore[union-attr]
+    average.update(module, step=0)
+    assert average.module.weight[0].item() == pytest.approx(2.0 + 0.9), "early: decay 1/10"
+
+
+def test_au_roc_agrees_with_scikit_learn() -> None:
+    import numpy as np
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    labels = rng.random(500) < 0.3
+    scores = np.round(labels + rng.standard_normal(500), 1)  # rounded: with ties
+    assert au_roc(scores, labels.astype(float)) == pytest.approx(roc_auc_score(labels, scores))
+    assert au_roc(scores, np.ones(500)) is None
