@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +157,47 @@ def test_workers_do_not_change_the_songs(tmp_path: Path) -> None:
     for file in (tmp_path / "one").rglob("*.flac"):
         twin = tmp_path / "two" / file.relative_to(tmp_path / "one")
         assert file.read_bytes() == twin.read_bytes()
+
+
+def test_leftovers_of_killed_runs_are_swept(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = tmp_path / f".band-4-00000.{dead.pid}.part"
+    mine = tmp_path / f".band-4-00001.{os.getpid()}.part"
+    left.mkdir()
+    mine.mkdir()
+    list(render_folder(tmp_path, 1, 4, sample_rate=RATE, duration=3.0))
+    assert not left.exists()
+    assert mine.exists()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads the process table of Linux")
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    code = (
+        "from stemwise.band.render import render_folder\n"
+        f"if __name__ == '__main__': list(render_folder({str(tmp_path)!r}, 9, 1, workers=2))\n"
+    )
+    script = tmp_path / "run.py"
+    script.write_text(code, encoding="utf-8")
+    parent = subprocess.Popen([sys.executable, str(script)])
+    children = f"/proc/{parent.pid}/task/{parent.pid}/children"
+    workers: list[int] = []
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".band*.part")) and len(workers) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+        workers = [int(word) for word in Path(children).read_text().split()]
+    time.sleep(1.0)
+    parent.kill()
+    parent.wait()
+    while any(_running(worker) for worker in workers):
+        assert time.monotonic() < deadline, "workers render on although their parent is gone"
+        time.sleep(0.1)
+
+
+def _running(process: int) -> bool:
+    status = Path(f"/proc/{process}/stat")
+    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
 def test_wrong_choices_are_refused_in_one_sentence(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import argparse
 import dataclasses
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -166,15 +168,51 @@ def render_folder(
         )
         if not job.target.exists():
             jobs.append(job)
+    _sweep(Path(root), jobs)
     if workers <= 1:
         for job in jobs:
             yield _render_track(job)
         return
     # spawned, not forked: the synthesiser library keeps threads and locks of its own
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent) as pool:
         for done in as_completed([pool.submit(_render_track, job) for job in jobs]):
             yield done.result()
+
+
+def _follow_parent() -> None:
+    """End this worker when the process that started it is killed, instead of rendering on."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def wait(sentinel: int = parent.sentinel) -> None:
+            multiprocessing.connection.wait([sentinel])
+            os._exit(1)
+
+        threading.Thread(target=wait, daemon=True).start()
+
+
+def _sweep(root: Path, jobs: Sequence[_Job]) -> None:
+    """Remove unfinished tracks that killed processes left behind."""
+    names = {job.name for job in jobs}
+    for path in root.glob(".band-*.part*"):
+        name, _, rest = path.name[1:].partition(".")
+        process = rest.split(".", 1)[0]
+        if name in names and process.isdigit() and not _alive(int(process)):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def song_seed(seed: int, index: int) -> int:
