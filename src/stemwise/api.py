@@ -16,7 +16,7 @@ from stemwise.activity import Activity, write_activity
 from stemwise.audio import Audio, AudioFormat, open_audio
 from stemwise.errors import AudioError, ModelError
 from stemwise.naming import Plan
-from stemwise.songs import FileResult, Output, collect_activity, separate_file, song_activity
+from stemwise.songs import ActivityTrack, FileResult, Output, collect_activity, separate_file
 from stemwise.stem_output import ClipMode, StemOutput
 
 if TYPE_CHECKING:
@@ -110,9 +110,10 @@ class Model:
         with _opened(song, sample_rate) as source:
             blocks = list(self._stream(source, progress, cancel))
             joined = np.concatenate([block.stems for block in blocks], axis=-1)
-            frames = [block.activity for block in blocks]
-            duration = joined.shape[-1] / source.sample_rate
-            activity = song_activity(self.engine, frames, duration)
+            track = ActivityTrack(self.engine)
+            for block in blocks:
+                track.add(block.activity)
+            activity = track.activity(joined.shape[-1] / source.sample_rate)
             stems = {
                 name: Audio(joined[index], source.sample_rate, dict(source.tags), source.cover)
                 for index, name in enumerate(self.sources)

@@ -173,7 +173,7 @@ def separate_file(
             cancel=cancel,
         )
         with writing:
-            frames: list[np.ndarray] = []
+            track = ActivityTrack(engine)
             samples = 0
             total = info.samples
             if total is None and info.duration is not None:
@@ -184,10 +184,10 @@ def separate_file(
             for block in stream:
                 _check(cancel)
                 writing.write(output.mix(block.stems, sources))
-                frames.append(block.activity)
+                track.add(block.activity)
                 samples += block.stems.shape[-1]
             gain = writing.finish()
-            activity = song_activity(engine, frames, samples / rate)
+            activity = track.activity(samples / rate)
             if plan.activity is not None:
                 writing.add(plan.activity, lambda path: write_activity(path, activity))
             _check(cancel)
@@ -234,20 +234,39 @@ def collect_activity(engine: Engine, stream: Iterable[Block], sample_rate: int) 
         raise ModelError(
             f"The model {engine.separator.kind!r} has no activity head: choose another model."
         )
-    frames: list[np.ndarray] = []
-    samples = 0
+    track, samples = ActivityTrack(engine), 0
     for block in stream:
-        frames.append(block.activity)
+        track.add(block.activity)
         samples += block.stems.shape[-1]
-    return song_activity(engine, frames, samples / sample_rate)
+    return track.activity(samples / sample_rate)
 
 
-def song_activity(engine: Engine, frames: list[np.ndarray], duration: float) -> Activity:
-    """Activity from the frames (activity source, frame) of consecutive blocks."""
-    separator = engine.separator
-    empty = np.zeros((len(separator.activity_sources), 0), np.float32)
-    joined = np.concatenate([empty, *frames], axis=-1).astype(np.float32)
-    return Activity(separator.activity_sources, joined, separator.frame_rate, duration)
+class ActivityTrack:
+    """Collects the activity of consecutive blocks.
+
+    It has room for an hour from the start: small arrays kept between the engine's large ones would
+    stop the C library from using that memory again, which cost 1 MB per second of song.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        separator = engine.separator
+        self._sources, self._frame_rate = separator.activity_sources, separator.frame_rate
+        hour = int(3600 * separator.frame_rate)
+        self._frames = np.zeros((len(self._sources), hour), np.float32)
+        self._count = 0
+
+    def add(self, frames: np.ndarray) -> None:
+        """Append frames (activity source, frame)."""
+        end = self._count + frames.shape[-1]
+        if end > self._frames.shape[-1]:
+            self._frames = np.concatenate([self._frames, np.zeros_like(self._frames)], axis=-1)
+        self._frames[:, self._count : end] = frames
+        self._count = end
+
+    def activity(self, duration: float) -> Activity:
+        """The activity of all blocks, which are `duration` seconds of song."""
+        frames = self._frames[:, : self._count].copy()
+        return Activity(self._sources, frames, self._frame_rate, duration)
 
 
 def _check(cancel: threading.Event | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -25,7 +25,9 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
 # typer may bring its own copy of click, so its exceptions are found through the one it exports
-_UsageError, _ClickError = typer.BadParameter.__mro__[1:3]
+_UsageError, _ClickError = cast(
+    "tuple[type[Exception], type[Exception]]", typer.BadParameter.__mro__[1:3]
+)
 
 app = typer.Typer(
     name="stemwise",
