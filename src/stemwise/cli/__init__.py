@@ -73,8 +73,11 @@ def run(arguments: Sequence[str]) -> int:
         status = app(arguments, prog_name="stemwise", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except (typer.Abort, KeyboardInterrupt):
-        typer.echo("stemwise: stopped; unfinished results were removed.", err=True)
-        return INTERRUPTED
+        return _interrupted()
+    except SystemExit as error:  # how some releases of typer end after Ctrl-C
+        if error.code != INTERRUPTED:
+            raise
+        return _interrupted()
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the output has gone, and nobody reads more
         return 1
@@ -89,6 +92,11 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(error, _UsageError) and context is not None:
             typer.echo(f"Try '{context.command_path} --help'.", err=True)
         return 2
+
+
+def _interrupted() -> int:
+    typer.echo("stemwise: stopped; unfinished results were removed.", err=True)
+    return INTERRUPTED
 
 
 def _sentence(error: BaseException) -> str:
