@@ -22,6 +22,7 @@ import numpy as np
 
 from stemwise.activity import Activity, confidence_from_stems, read_activity
 from stemwise.audio import read, read_stem_file
+from stemwise.band.render import render_song
 from stemwise.models import load
 from stemwise.separation import Engine, Options
 
@@ -63,6 +64,17 @@ def rendered_songs(folder: Path) -> Iterator[Song]:
         labels = read_activity(directory / "activity.csv")
         rate = stems["vocals"].sample_rate
         yield Song(directory.name, rate, {n: a.samples for n, a in stems.items()}, labels)
+
+
+def special_songs(count: int) -> Iterator[Song]:
+    """Held-out rendered songs without vocals, then songs of nothing but vocals."""
+    for kind in ("instrumental", "a_cappella"):
+        for seed in range(count):
+            rendered = render_song(
+                7000 + seed, family="sampled", sample_rate=22050, held_out=True, **{kind: True}
+            )
+            stems = {name: rendered.stems[name] for name in STEMS}
+            yield Song(f"{kind} {seed}", 22050, stems)
 
 
 def power_db(x: np.ndarray) -> float:
@@ -168,6 +180,7 @@ def main() -> None:
     parser.add_argument("--phase", default="mixture")
     parser.add_argument("--gate", default="off")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--special", type=int, default=0, help="instrumentals and a cappellas")
     parser.add_argument("--limit", type=int, default=None, help="songs of each folder")
     parser.add_argument("--out", type=Path, help="folder for quality.json")
     args = parser.parse_args()
@@ -177,8 +190,10 @@ def main() -> None:
     real = os.environ.get("STEMWISE_REAL_AUDIO")
     if real:
         results["real clips"] = evaluate(engine, real_clips(Path(real)))
+    small = Engine(load(args.model, sample_rate=22050), options)
+    if args.special:
+        results["without vocals, vocals alone"] = evaluate(small, special_songs(args.special))
     for folder in args.songs:
-        small = Engine(load(args.model, sample_rate=22050), options)
         songs = list(rendered_songs(folder))[: args.limit]
         results[folder.name] = evaluate(small, iter(songs))
     for name, result in results.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from stemwise.errors import ModelError
 from stemwise.models import build
 from stemwise.models.band_unet import BandUNet
 
@@ -104,3 +105,8 @@ def test_channel_swap_is_not_free(network: BandUNet) -> None:
     assert prediction.masks is not None
     assert prediction.masks.shape[2] == 2
     assert float((prediction.masks[:, :, 0] - prediction.masks[:, :, 1]).abs().max()) > 0
+
+
+def test_other_rates_are_refused() -> None:
+    with pytest.raises(ModelError, match="takes 22050 or 44100 Hz, not 8000 Hz"):
+        build("band-unet", sample_rate=8000)

@@ -23,32 +23,7 @@ ACOUSTIC_KITS = ("ColomboAcousticDrumkit",)
 ELECTRONIC_KITS = ("ElectricEmpireKit", "HardElectro1", "Audiophob", "rumpf_kit_z01_h2")
 HELD_OUT_KITS = ("VariBreaks",)
 HELD_OUT_PROGRAMS = (3, 13, 19, 35)
-_FONT_ACOUSTIC = (
-    0,
-    1,
-    2,
-    4,
-    5,
-    6,
-    7,
-    8,
-    9,
-    10,
-    11,
-    12,
-    14,
-    15,
-    16,
-    17,
-    18,
-    32,
-    33,
-    34,
-    36,
-    40,
-    41,
-    42,
-)
+_FONT_ACOUSTIC = (*range(3), *range(4, 13), *range(14, 19), *range(32, 35), 36, *range(40, 43))
 _FONT_ELECTRONIC = (24, 25, 25)
 
 _GENERAL_MIDI = {

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stemwise.errors import ModelError
 from stemwise.models.blocks import Stage
 from stemwise.models.separator import Grid, Prediction, SpectrogramSeparator
 
@@ -34,8 +35,7 @@ STRIDES = ((2, 2), (2, 2), (2, 2), (1, 2))
 class BandUNet(SpectrogramSeparator):
     """Stereo separation and activity of any set of sources.
 
-    sample_rate: 44 100 or 22 050 Hz, or any rate r whose transform size 4096 * r / 44 100 is a
-    whole number; the parameters do not depend on it. widths: features of each resolution, from 256
+    sample_rate: 44 100 or 22 050 Hz; the parameters do not depend on it. widths: features of each resolution, from 256
     bands down to 16. depth: convolutions of each resolution on each side of the U. squeezed and
     hidden: channels and units of the spectrum blocks.
     """
@@ -53,6 +53,10 @@ class BandUNet(SpectrogramSeparator):
         hidden: int = 128,
     ) -> None:
         n_fft = round(4096 * sample_rate / 44100)
+        if sample_rate not in (22050, 44100):
+            raise ModelError(
+                f"The network 'band-unet' takes 22050 or 44100 Hz, not {sample_rate} Hz."
+            )
         super().__init__(sources, sample_rate, 2, sources, n_fft=n_fft, hop=n_fft // 4)
         self._config = {
             "sources": list(sources),
