@@ -5,9 +5,7 @@
 # Each makes what it needs in .venv first, and nothing twice. Variables:
 #   PYTHON   the interpreter to build .venv with (3.10 or newer)
 #   DEMO     the folder for the demo's results
-#   TORCH    what to install where .venv has no torch yet. PyPI's Linux wheels bring CUDA along; for
-#            a smaller CPU-only installation:
-#            make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
+#   TORCH    what to install where .venv has no torch yet; name a CPU-only build for a smaller one
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0

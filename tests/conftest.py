@@ -1,4 +1,4 @@
-"""Shared fixtures: optional folders of real recordings and metadata, and generators with fixed seeds."""
+"""Shared fixtures: optional folders of real recordings and metadata, seeded generators."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The errors a user may meet: each message is one sentence that says what is wrong and what to do."""
+"""The errors a user may meet: each message is one sentence: what is wrong and what to do."""
 
 from __future__ import annotations
 
 
 class StemwiseError(Exception):
-    """Base of every error that stemwise raises for its user; commands print it and exit non-zero."""
+    """Base of every error meant for the user; commands print it and exit non-zero."""
 
 
 class AudioError(StemwiseError):
@@ -27,7 +27,7 @@ class OutputError(StemwiseError):
     """A result that cannot be written where it was asked for."""
 
 
-class Cancelled(StemwiseError):
+class Cancelled(StemwiseError):  # noqa: N818  # it is no error to be asked to stop
     """Work that was stopped on request before its end."""
 
 

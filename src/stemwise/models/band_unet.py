@@ -35,9 +35,9 @@ STRIDES = ((2, 2), (2, 2), (2, 2), (1, 2))
 class BandUNet(SpectrogramSeparator):
     """Stereo separation and activity of any set of sources.
 
-    sample_rate: 44 100 or 22 050 Hz; the parameters do not depend on it. widths: features of each resolution, from 256
-    bands down to 16. depth: convolutions of each resolution on each side of the U. squeezed and
-    hidden: channels and units of the spectrum blocks.
+    sample_rate: 44 100 or 22 050 Hz; the parameters do not depend on it. widths: features of each
+    resolution, from 256 bands down to 16. depth: convolutions of each resolution on each side of
+    the U. squeezed and hidden: channels and units of the spectrum blocks.
     """
 
     kind = "band-unet"
