@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import Annotated, cast
 
@@ -19,7 +20,7 @@ from stemwise.cli.models import models
 from stemwise.cli.render import render
 from stemwise.cli.separate import separate
 from stemwise.cli.train import train
-from stemwise.errors import StemwiseError
+from stemwise.errors import AudioWarning, StemwiseError
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -71,12 +72,10 @@ def run(arguments: Sequence[str]) -> int:
     arguments = [one for at, one in enumerate(arguments) if at >= end or one != "--debug"]
     try:
         status = app(arguments, prog_name="stemwise", standalone_mode=False)
+        if status == INTERRUPTED:  # newer releases of typer return it instead of raising
+            return _interrupted()
         return status if isinstance(status, int) else 0
     except (typer.Abort, KeyboardInterrupt):
-        return _interrupted()
-    except SystemExit as error:  # how some releases of typer end after Ctrl-C
-        if error.code != INTERRUPTED:
-            raise
         return _interrupted()
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the output has gone, and nobody reads more
@@ -113,4 +112,5 @@ def main() -> None:
         # a terminal that lacks a letter of a song's name must not end the song
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    warnings.simplefilter("ignore", AudioWarning)  # commands print these as sentences
     sys.exit(run(sys.argv[1:]))
