@@ -38,18 +38,19 @@ _METAL = np.array([1.0, 1.342, 1.2312, 1.6532, 1.9523, 2.1523, 2.5316, 2.7811])
 
 
 def _time(seconds: float, rate: int) -> Samples:
-    return np.arange(int(seconds * rate), dtype=np.float32) / rate
+    return np.asarray(np.arange(int(seconds * rate), dtype=np.float32) / rate, np.float32)
 
 
 def _sweep(time: Samples, top: float, bottom: float, fall: float) -> Samples:
     """Sine whose frequency falls exponentially from top to bottom Hz with time constant `fall`."""
     phase = bottom * time + (top - bottom) * fall * (1.0 - np.exp(-time / fall))
-    return np.sin(2 * np.pi * phase).astype(np.float32)
+    return np.asarray(np.sin(2 * np.pi * phase), np.float32)
 
 
 def _noise(rng: np.random.Generator, time: Samples, rate: int, low: float, high: float) -> Samples:
     raw = rng.standard_normal((1, len(time))).astype(np.float32)
-    return equalise(raw, rate, [("highpass", low, 2, 0.7), ("lowpass", high, 2, 0.7)])[0]
+    bands = [("highpass", low, 2.0, 0.7), ("lowpass", high, 2.0, 0.7)]
+    return np.asarray(equalise(raw, rate, bands)[0], np.float32)
 
 
 def _kick(rng: np.random.Generator, rate: int, electronic: bool) -> Samples:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ def _biquad(kind: str, frequency: float, gain: float, q: float, rate: int) -> tu
     return (*(float(v / d[0]) for v in b), 1.0, float(d[1] / d[0]), float(d[2] / d[0]))
 
 
-def equalise(audio: Samples, rate: int, bands: list[tuple[str, float, float, float]]) -> Samples:
+def equalise(audio: Samples, rate: int, bands: Sequence[tuple[str, float, float, float]]) -> Samples:
     """Cascade of (kind, frequency in Hz, gain in dB or order, q) bands.
 
     Kinds: "peak", "low" and "high" shelves, "highpass" and "lowpass" (Butterworth, gain is order).
@@ -61,7 +62,7 @@ def equalise(audio: Samples, rate: int, bands: list[tuple[str, float, float, flo
 @lru_cache(maxsize=1024)
 def _butter(kind: str, frequency: float, order: int, rate: int) -> npt.NDArray[np.float64]:
     cut = min(frequency, 0.47 * rate)
-    return np.asarray(butter(order, cut, kind, fs=rate, output="sos"), np.float64)
+    return np.asarray(butter(order, cut, cast(Any, kind), fs=rate, output="sos"), np.float64)
 
 
 def gain_envelope(
@@ -243,7 +244,7 @@ def balance(audio: Samples, position: float) -> Samples:
     if position == 0.0:
         return audio
     near, far = (1, 0) if position > 0 else (0, 1)
-    out = audio.copy()
+    out: Samples = audio.copy()
     amount = np.float32(abs(position))
     out[near] += 0.5 * amount * audio[far]
     out[far] *= 1.0 - amount
@@ -259,7 +260,7 @@ def set_width(audio: Samples, width: float) -> Samples:
 
 def add(signals: Sequence[Samples]) -> Samples:
     """Sum of signals of one shape, in their order; always a new array."""
-    total = signals[0].copy()
+    total: Samples = signals[0].copy()
     for signal in signals[1:]:
         total += signal
     return total

@@ -131,7 +131,7 @@ def _trim(audio: Samples, rate: int, seconds: float) -> Samples:
     start = max(0, int(loud[0]) - int(0.001 * rate))
     tail = np.flatnonzero(np.max(np.abs(audio), axis=0) > 1e-3 * np.max(np.abs(audio)))
     end = min(int(tail[-1]) + 1, start + int(seconds * rate))
-    out = audio[:, start:end].copy()
+    out: Samples = audio[:, start:end].copy()
     fade = min(out.shape[1], int(0.02 * rate))
     out[:, out.shape[1] - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
     return out

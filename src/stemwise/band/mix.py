@@ -54,9 +54,9 @@ def mix(
         name: {part: equalise(audio, rate, bands) for part, audio in members.items()}
         for name, members in stems.items()
     }
-    gain = _master(_total(stems), rng, rate, figures)
+    master = _master(_total(stems), rng, rate, figures)
     return {
-        name: {part: audio * gain for part, audio in members.items()}
+        name: {part: audio * master for part, audio in members.items()}
         for name, members in stems.items()
     }, figures
 

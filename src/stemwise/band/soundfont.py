@@ -67,13 +67,13 @@ class SoundFontPlayer:
         settings = library.new_fluid_settings()
         library.fluid_settings_setnum(settings, b"synth.sample-rate", float(sample_rate))
         library.fluid_settings_setnum(settings, b"synth.gain", 0.5)
-        for name, value in (
+        for setting, value in (
             (b"synth.reverb.active", 0),
             (b"synth.chorus.active", 0),
             (b"synth.polyphony", 96),
             (b"synth.dynamic-sample-loading", 1),
         ):
-            library.fluid_settings_setint(settings, name, value)
+            library.fluid_settings_setint(settings, setting, value)
         self._library = library
         self._settings = settings
         self._keeper = library.new_fluid_synth(settings)  # owns the fonts and their loaded samples

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from stemwise.band.effects import Samples
 from stemwise.band.notes import Note
+
+Phase = npt.NDArray[np.floating[Any]]
+"""Times or phases (sample,), in whichever precision they were computed."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +52,14 @@ def _table(wave: str, harmonics: int, brightness: float) -> Samples:
     return np.asarray(table / (np.max(np.abs(table)) + 1e-9), np.float32)
 
 
-def _read(table: Samples, phase: Samples) -> Samples:
+def _read(table: Samples, phase: Phase) -> Samples:
     position = (phase - np.floor(phase)) * 2048
     whole = position.astype(np.int32)
     part = (position - whole).astype(np.float32)
     return np.asarray(table[whole] * (1 - part) + table[whole + 1] * part, np.float32)
 
 
-def _envelope(tone: Tone, time: Samples) -> Samples:
+def _envelope(tone: Tone, time: Phase) -> Samples:
     rise = np.minimum(time / max(tone.attack, 1e-3), 1.0)
     fall = tone.sustain + (1 - tone.sustain) * np.exp(
         -np.maximum(time - tone.attack, 0) / tone.decay
@@ -88,7 +93,7 @@ def _pluck(tone: Tone, frequency: float, count: int, rate: int) -> Samples:
     return np.asarray(signal / (np.max(np.abs(signal)) + 1e-9), np.float32)
 
 
-def _wave(tone: Tone, frequency: float, time: Samples, rate: int) -> Samples:
+def _wave(tone: Tone, frequency: float, time: Phase, rate: int) -> Phase:
     """Detuned unison wavetables whose brightness falls with the envelope; stereo."""
     limit = max(1, int(0.45 * rate / frequency))
     bright = _table(tone.wave, limit, round(tone.brightness, 2))
@@ -112,7 +117,7 @@ def _wave(tone: Tone, frequency: float, time: Samples, rate: int) -> Samples:
     return np.stack(channels) * _envelope(tone, time)
 
 
-def _additive(tone: Tone, frequency: float, time: Samples, rate: int) -> Samples:
+def _additive(tone: Tone, frequency: float, time: Phase, rate: int) -> Samples:
     """Struck strings and bars: partials that die the faster the higher, slightly stretched."""
     out = np.zeros_like(time)
     spread = (1.0, 2.756, 5.404, 8.933) if tone.wave == "bar" else tuple(range(1, 17))
@@ -126,7 +131,7 @@ def _additive(tone: Tone, frequency: float, time: Samples, rate: int) -> Samples
     return np.asarray(out * np.minimum(time / tone.attack, 1.0), np.float32)
 
 
-def _organ(tone: Tone, frequency: float, time: Samples, rate: int) -> Samples:
+def _organ(tone: Tone, frequency: float, time: Phase, rate: int) -> Samples:
     rng = np.random.default_rng([tone.variant, 3])
     out = np.zeros_like(time)
     for ratio in (0.5, 1.5, 1, 2, 3, 4, 6, 8):
@@ -136,7 +141,7 @@ def _organ(tone: Tone, frequency: float, time: Samples, rate: int) -> Samples:
     return np.asarray(out * click * (1 + 0.08 * np.sin(2 * np.pi * 6.5 * time)), np.float32)
 
 
-def _fm(tone: Tone, frequency: float, time: Samples, rate: int) -> Samples:
+def _fm(tone: Tone, frequency: float, time: Phase, rate: int) -> Samples:
     depth = tone.index * min(1.0, 0.2 * rate / (frequency * (1 + tone.ratio)) / 2)
     modulator = (
         depth
