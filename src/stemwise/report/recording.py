@@ -1,4 +1,4 @@
-"""One pass over an audio file: its outline, and a small copy that every browser plays."""
+"""One pass over an audio file: its outline, and a small copy for the browser."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stemwise.audio import AudioFormat, StreamResampler, create_audio, open_audio, probe
+from stemwise.audio import AudioFormat, create_audio, open_audio, probe
 from stemwise.errors import AudioWarning
 from stemwise.report.peaks import Envelope, PeakMeter
 
-PREVIEW = AudioFormat("mp3", bitrate=128)
-"""MP3 is the one compressed format that no browser lacks."""
-PREVIEW_RATES = (44100, 48000)
+PREVIEW = AudioFormat("opus", bitrate=96)
+"""Every current browser plays it, and a page is made in a quarter of the time that MP3 takes."""
 COLUMNS = 1600
 """Columns of a drawing: a pixel each on a wide screen."""
 
@@ -60,37 +58,19 @@ def listen(name: str, path: Path, *, embed: bool) -> Recording:
     meter = PeakMeter()
     preview = None
     with open_audio(path) as reader, tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "preview.mp3"
         rate, channels = reader.sample_rate, reader.channels
-        encoder = _Preview(copy, rate, channels) if embed else None
+        copy = Path(folder) / "preview.opus"
+        heard = channels if channels <= 2 else 1  # songs of more channels are heard as their mean
+        writer = create_audio(copy, rate, heard, format=PREVIEW) if embed else None
         for block in reader:
             meter.add(block)
-            if encoder is not None:
-                encoder.write(block)
-        if encoder is not None:
-            encoder.close()
+            if writer is not None:
+                writer.write(block if heard == channels else block.mean(axis=0, keepdims=True))
+        if writer is not None:
+            # Opus runs at 48 kHz, where less than this would be no sample at all
+            missing = max(0, -(-rate // 48000) - writer.samples)
+            writer.write(np.zeros((heard, missing), np.float32))
+            writer.close()
             content = base64.b64encode(copy.read_bytes()).decode("ascii")
-            preview = f"data:audio/mpeg;base64,{content}"
+            preview = f"data:audio/ogg;base64,{content}"
     return Recording(name, path, rate, channels, meter.envelope(COLUMNS), preview)
-
-
-class _Preview:
-    """An MP3 of what is written: mono or stereo; songs of more channels are heard as their mean."""
-
-    def __init__(self, path: Path, sample_rate: int, channels: int) -> None:
-        self.mix = channels > 2
-        heard = 1 if self.mix else channels
-        rate = sample_rate if sample_rate in PREVIEW_RATES else PREVIEW_RATES[0]
-        self.resampler = StreamResampler(sample_rate, rate, heard)
-        self.writer = create_audio(path, rate, heard, format=PREVIEW)
-
-    def write(self, block: NDArray[np.float32]) -> None:
-        heard = block.mean(axis=0, keepdims=True) if self.mix else block
-        self.writer.write(self.resampler.process(heard))
-
-    def close(self) -> None:
-        tail = self.resampler.flush()
-        if not self.writer.samples and not tail.shape[1]:
-            tail = np.zeros((len(tail), 1), np.float32)  # one sample at 192 kHz rounds to none
-        self.writer.write(tail)
-        self.writer.close()
