@@ -39,7 +39,9 @@ def _biquad(kind: str, frequency: float, gain: float, q: float, rate: int) -> tu
     return (*(float(v / d[0]) for v in b), 1.0, float(d[1] / d[0]), float(d[2] / d[0]))
 
 
-def equalise(audio: Samples, rate: int, bands: Sequence[tuple[str, float, float, float]]) -> Samples:
+def equalise(
+    audio: Samples, rate: int, bands: Sequence[tuple[str, float, float, float]]
+) -> Samples:
     """Cascade of (kind, frequency in Hz, gain in dB or order, q) bands.
 
     Kinds: "peak", "low" and "high" shelves, "highpass" and "lowpass" (Butterworth, gain is order).
