@@ -125,6 +125,27 @@ def test_batches_do_not_change_the_result(separator: Separator) -> None:
     assert np.abs(one - three).max() <= 1e-5
 
 
+@pytest.mark.parametrize("rate", [22050, 48000])
+def test_detection_alone_equals_that_of_separation(separator: Separator, rate: int) -> None:
+    song = _noise(5.3, rate, 2)
+    _, expected = _run(separator, song, rate, segment=1.0)
+    engine = Engine(separator, Options(precision="fp32", device="cpu", segment=1.0))
+    seen: list[float] = []
+    frames = list(
+        engine.detect(
+            _blocks(song), rate, 2, total=song.shape[-1], progress=lambda done, _: seen.append(done)
+        )
+    )
+    assert np.array_equal(np.concatenate(frames, axis=-1), expected)
+    assert seen[-1] == pytest.approx(5.3, abs=1e-3)
+
+
+def test_detection_needs_an_activity_head() -> None:
+    engine = Engine(build("joint-unet", features=4, detection=False), Options(device="cpu"))
+    with pytest.raises(ModelError, match="no activity head"):
+        next(engine.detect([], 22050, 1))
+
+
 def test_overlap_cross_fades(separator: Separator) -> None:
     rate = separator.sample_rate
     song = _noise(7.0, rate, separator.channels)
@@ -143,12 +164,14 @@ def test_out_of_memory_steps_down(separator: Separator) -> None:
     compute, limit = engine._compute, round(1.2 * rate)
     sizes = []
 
-    def scarce(pieces: list[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def scarce(
+        pieces: list[torch.Tensor], waveforms: bool
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         core = pieces[0].shape[-1] - separator.grid.before - separator.grid.after
         sizes.append((len(pieces), core))
         if len(pieces) * core > limit:
             raise MemoryError
-        return compute(pieces)
+        return compute(pieces, waveforms)
 
     engine._compute = scarce  # type: ignore[method-assign]
     blocks = list(engine.stream(_blocks(song), rate, len(song)))

@@ -16,11 +16,11 @@ from stemwise.activity import Activity, write_activity
 from stemwise.audio import Audio, AudioFormat, open_audio
 from stemwise.errors import AudioError, ModelError
 from stemwise.naming import Plan
-from stemwise.songs import ActivityTrack, FileResult, Output, collect_activity, separate_file
+from stemwise.songs import ActivityTrack, FileResult, Output, detect_blocks, separate_file
 from stemwise.stem_output import ClipMode, StemOutput
 
 if TYPE_CHECKING:
-    from stemwise.separation import Block, Engine, Progress
+    from stemwise.separation import Engine, Progress
 
 BLOCK = 1 << 16
 
@@ -108,7 +108,15 @@ class Model:
         samples, with none, or with more than 8 channels; Cancelled soon after `cancel` is set.
         """
         with _opened(song, sample_rate) as source:
-            blocks = list(self._stream(source, progress, cancel))
+            stream = self.engine.stream(
+                source.blocks,
+                source.sample_rate,
+                source.channels,
+                total=source.samples,
+                progress=progress,
+                cancel=cancel,
+            )
+            blocks = list(stream)
             joined = np.concatenate([block.stems for block in blocks], axis=-1)
             track = ActivityTrack(self.engine)
             for block in blocks:
@@ -133,8 +141,15 @@ class Model:
         Raises ModelError for a model without activity.
         """
         with _opened(song, sample_rate) as source:
-            stream = self._stream(source, progress, cancel)
-            return collect_activity(self.engine, stream, source.sample_rate)
+            return detect_blocks(
+                self.engine,
+                source.blocks,
+                source.sample_rate,
+                source.channels,
+                total=source.samples,
+                progress=progress,
+                cancel=cancel,
+            )
 
     def separate_file(
         self,
@@ -146,18 +161,6 @@ class Model:
     ) -> FileResult:
         """Separate a song of any length into files; see `stemwise.songs.separate_file`."""
         return separate_file(self.engine, song, output, progress=progress, cancel=cancel)
-
-    def _stream(
-        self, source: _Source, progress: Progress | None, cancel: threading.Event | None
-    ) -> Iterator[Block]:
-        return self.engine.stream(
-            source.blocks,
-            source.sample_rate,
-            source.channels,
-            total=source.samples,
-            progress=progress,
-            cancel=cancel,
-        )
 
 
 @dataclass(frozen=True)

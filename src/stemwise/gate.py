@@ -38,11 +38,13 @@ class Gate:
     """
 
     def __init__(self, separator: Separator, mode: str, residual: bool) -> None:
-        self.hop, self.residual = separator.grid.hop, residual
+        self.hop = separator.grid.hop
         sources, active = separator.sources, separator.activity_sources
         self.rows = [active.index(name) if name in active else None for name in sources]
         self.half = MEDIAN_FRAMES // 2 if mode == "median" else 0
         self.always_open = mode == "off" or not active
+        # nothing is left over where the network shares out the mixture and no stem is closed
+        self.residual = residual and not (separator.complete and self.always_open)
         self.stems: np.ndarray | None = None
         self.mixture: np.ndarray | None = None
         self.frames: np.ndarray | None = None

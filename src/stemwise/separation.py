@@ -120,19 +120,50 @@ class Engine:
         """
         song = _Song(self.separator, sample_rate, channels)
         gate = Gate(self.separator, self.options.gate, self.options.residual)
-        done = 0
-        for stems, activity, mixture, last in self._pieces(song.model_rate(blocks), cancel):
-            gated = gate.push(stems.numpy(), activity.numpy(), mixture.numpy(), last)
-            block = song.song_rate(gated, activity.numpy(), last, self.options.residual)
-            done += block.stems.shape[-1]
+        length = None if total is None else total / sample_rate
+        for stretch in self._stretches(song.model_rate(blocks), cancel):
+            activity = stretch.activity.numpy()
+            gated = gate.push(
+                stretch.stems.numpy(), activity, stretch.mixture.numpy(), stretch.last
+            )
+            block = song.song_rate(gated, activity, stretch.last, self.options.residual)
             if progress is not None:
-                progress(done / sample_rate, None if total is None else total / sample_rate)
+                progress(song.sent / sample_rate, length)
             yield block
 
-    def _pieces(
-        self, chunks: Iterable[np.ndarray], cancel: threading.Event | None
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor, bool]]:
-        """Stems, activity and mixture of consecutive stretches of the song, and whether the last.
+    def detect(
+        self,
+        blocks: Iterable[np.ndarray],
+        sample_rate: int,
+        channels: int,
+        *,
+        total: int | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Activity (activity source, frame) of consecutive stretches; no stem becomes a waveform.
+
+        Arguments and errors as `stream`. Raises ModelError for a separator without activity.
+        """
+        if not self.separator.activity_sources:
+            raise ModelError(f"{self.separator.kind!r} has no activity head: choose another model.")
+        song = _Song(self.separator, sample_rate, channels)
+        length = None if total is None else total / sample_rate
+        done = 0
+        for stretch in self._stretches(song.model_rate(blocks), cancel, waveforms=False):
+            done += stretch.mixture.shape[-1]
+            if progress is not None:
+                seconds = done / self.separator.sample_rate
+                progress(seconds if length is None else min(seconds, length), length)
+            yield stretch.activity.numpy()
+
+    def _stretches(
+        self,
+        chunks: Iterable[np.ndarray],
+        cancel: threading.Event | None,
+        waveforms: bool = True,
+    ) -> Iterator[_Stretch]:
+        """Consecutive stretches of the song, separated.
 
         Where pieces overlap, the stretch that a piece shares with the next waits to be cross-faded.
         """
@@ -141,7 +172,7 @@ class Engine:
         for batch in self._batches(chunks):
             if cancel is not None and cancel.is_set():
                 raise Cancelled("Separation was cancelled.")
-            results = self._separate([piece.samples for piece in batch])
+            results = self._separate([piece.samples for piece in batch], waveforms)
             for piece, (stems, activity) in zip(batch, results, strict=True):
                 if tail is not None:
                     stems = _cross_fade(tail[0], stems)
@@ -151,7 +182,7 @@ class Engine:
                     tail = stems[..., keep:], activity[..., frames:]
                 before = self.separator.grid.before
                 mixture = piece.samples[:, :, before : before + keep]
-                yield stems[..., :keep], activity[..., :frames], mixture, piece.last
+                yield _Stretch(stems[..., :keep], activity[..., :frames], mixture, piece.last)
 
     def _batches(self, chunks: Iterable[np.ndarray]) -> Iterator[list[_Piece]]:
         """Pieces in batches of equal length."""
@@ -197,10 +228,10 @@ class Engine:
                 return
             buffer = buffer[..., keep:]
 
-    def _separate(self, pieces: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    def _separate(self, pieces: list[Tensor], waveforms: bool) -> list[tuple[Tensor, Tensor]]:
         """Stems and activity of each piece without context; smaller batches if memory runs out."""
         try:
-            return self._compute(pieces)
+            return self._compute(pieces, waveforms)
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise
@@ -208,20 +239,25 @@ class Engine:
                 torch.cuda.empty_cache()
         if len(pieces) > 1:
             self.batch = half = (len(pieces) + 1) // 2
-            return self._separate(pieces[:half]) + self._separate(pieces[half:])
+            first_half = self._separate(pieces[:half], waveforms)
+            return first_half + self._separate(pieces[half:], waveforms)
         grid = self.separator.grid
         core = pieces[0].shape[-1] - grid.before - grid.after
         half = core // 2 // grid.alignment * grid.alignment
         if half == 0:
             raise ModelError("Not even the shortest piece of the song fits into memory.")
         self.piece = max(grid.alignment + self.overlap, min(self.piece, half))
-        first = self._separate([pieces[0][..., : half + grid.before + grid.after]])[0]
-        second = self._separate([pieces[0][..., half:]])[0]
+        context = grid.before + grid.after
+        first = self._separate([pieces[0][..., : half + context]], waveforms)[0]
+        second = self._separate([pieces[0][..., half:]], waveforms)[0]
         stems = torch.cat([first[0], second[0]], dim=-1)
         return [(stems, torch.cat([first[1], second[1]], dim=-1))]
 
-    def _compute(self, pieces: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """For each piece stems (group, source, channel, sample), activity (source, frame)."""
+    def _compute(self, pieces: list[Tensor], waveforms: bool) -> list[tuple[Tensor, Tensor]]:
+        """For each piece stems (group, source, channel, sample), activity (source, frame).
+
+        Without waveforms the stems are zeros that take no memory.
+        """
         grid, separator = self.separator.grid, self.separator
         mixture = torch.cat(pieces).to(self.device)
         core = mixture.shape[-1] - grid.before - grid.after
@@ -230,10 +266,14 @@ class Engine:
         with torch.inference_mode():
             with half:
                 prediction = separator(mixture)
-            if self.options.phase != "mixture":
+            if waveforms and self.options.phase != "mixture":
                 assert isinstance(separator, SpectrogramSeparator)
                 prediction = separator.refine(prediction, self.options.phase)
-            stems = separator.reconstruct(prediction, start, start + core).float().cpu()
+            if waveforms:
+                stems = separator.reconstruct(prediction, start, start + core).float().cpu()
+            else:
+                shape = (len(mixture), len(separator.sources), separator.channels, core)
+                stems = torch.zeros(()).expand(shape)
             activity = torch.zeros(stems.shape[0], 0, core // grid.hop)
             if prediction.activity is not None:
                 first = start // grid.hop
@@ -245,6 +285,17 @@ class Engine:
             (stems[i : i + groups], activity[i : i + groups].amax(dim=0))
             for i in range(0, len(stems), groups)
         ]
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """What follows on the stretch before: stems (group, source, channel, sample), activity
+    (activity source, frame) and mixture (group, channel, sample) at the separator's rate."""
+
+    stems: Tensor
+    activity: Tensor
+    mixture: Tensor
+    last: bool
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,7 +24,7 @@ from stemwise.naming import TEMPLATE, Plan, check_template, plan_songs
 from stemwise.stem_output import CLIP_MODES, ClipMode, Level, StemOutput
 
 if TYPE_CHECKING:
-    from stemwise.separation import Block, Engine, Progress
+    from stemwise.separation import Engine, Progress
 
 
 @dataclass(frozen=True)
@@ -216,28 +216,41 @@ def detect_file(
 ) -> Activity:
     """When each source of a song plays. Raises AudioError, ModelError, Cancelled."""
     with open_audio(song) as reader:
-        total = reader.info.samples
-        stream = engine.stream(
+        return detect_blocks(
+            engine,
             reader,
             reader.sample_rate,
             reader.channels,
-            total=total,
+            total=reader.info.samples,
             progress=progress,
             cancel=cancel,
         )
-        return collect_activity(engine, stream, reader.sample_rate)
 
 
-def collect_activity(engine: Engine, stream: Iterable[Block], sample_rate: int) -> Activity:
-    """The activity of a whole song, without keeping its stems."""
-    if not engine.separator.activity_sources:
-        raise ModelError(
-            f"The model {engine.separator.kind!r} has no activity head: choose another model."
-        )
-    track, samples = ActivityTrack(engine), 0
-    for block in stream:
-        track.add(block.activity)
-        samples += block.stems.shape[-1]
+def detect_blocks(
+    engine: Engine,
+    blocks: Iterable[np.ndarray],
+    sample_rate: int,
+    channels: int,
+    *,
+    total: int | None = None,
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+) -> Activity:
+    """The activity of a song that comes in blocks (channel, sample); arguments as the engine's."""
+    samples = 0
+
+    def counted() -> Iterator[np.ndarray]:
+        nonlocal samples
+        for block in blocks:
+            samples += block.shape[-1]
+            yield block
+
+    track = ActivityTrack(engine)
+    for frames in engine.detect(
+        counted(), sample_rate, channels, total=total, progress=progress, cancel=cancel
+    ):
+        track.add(frames)
     return track.activity(samples / sample_rate)
 
 

@@ -47,7 +47,8 @@ CODECS = {
 class LibavEncoder:
     """Encode one or several streams of equal rate and channel count into `path`.
 
-    Opus is 48 kHz inside: other rates are resampled to round(samples * 48000 / rate) samples.
+    Opus is 48 kHz inside: other rates are resampled to round(samples * 48000 / rate) samples, one
+    at least.
     """
 
     def __init__(
@@ -153,15 +154,25 @@ class LibavEncoder:
         """Encode what is pending, write the trailer, close."""
         if len(self._streams) == 1:
             self._append(0, self._resampler.flush())
+            self._fill_up()
+        samples = self._done[0] + self._pending[0].shape[1]
         for index, stream in enumerate(self._streams):
             if self._pending[index].shape[1]:
                 self._encode(index, self._pending[index])
+            if self._codec.muxer == "mp3" and samples < self._frame:
+                # LAME flushes too few frames of so short a sound to state its length
+                self._encode(index, np.zeros((self._channels, self._frame), np.float32))
             self._container.mux(stream.encode(None))
         self._container.close()
         self._file.close()
         self._file.check()
         if self._codec.muxer == "mp3":
-            state_mp3_length(self._path, self._done[0], self._frame)
+            state_mp3_length(self._path, samples, self._frame)
+
+    def _fill_up(self) -> None:
+        """One sample at least: at 48 kHz, a few samples of higher rates are less than one."""
+        if not self._done[0] and not self._pending[0].shape[1]:
+            self._append(0, np.zeros((self._channels, 1), np.float32))
 
     def abort(self) -> None:
         """Close without finishing."""

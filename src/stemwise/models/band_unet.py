@@ -42,6 +42,7 @@ class BandUNet(SpectrogramSeparator):
 
     kind = "band-unet"
     segment = 20.0
+    complete = True
 
     def __init__(
         self,

@@ -107,6 +107,8 @@ class Separator(nn.Module, ABC):
     grid: Grid
     segment: float = 20.0
     """Seconds of song computed at a time when the user names none."""
+    complete: bool = False
+    """Whether the stems sum to the mixture by construction."""
 
     def __init__(
         self,
