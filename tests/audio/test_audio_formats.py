@@ -137,6 +137,30 @@ def test_opus_is_written_at_48_khz(tmp_path: Path, rate: int) -> None:
     assert audio.samples.shape == (2, round(10001 * 48000 / rate))
 
 
+RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000, 192000)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(
+    ("extension", "rate"),
+    [("opus", rate) for rate in RATES]
+    + [("ogg", rate) for rate in RATES]
+    + [("mp3", rate) for rate in RATES if rate <= 48000]
+    + [("m4a", rate) for rate in RATES if rate <= 96000],
+)
+def test_a_handful_of_samples_in_lossy_formats(
+    tmp_path: Path, extension: str, rate: int, samples: int
+) -> None:
+    path = tmp_path / f"song.{extension}"
+    write(path, Audio(np.full((2, samples), 0.1, np.float32), rate))
+    # a few samples at 192 kHz are less than one at Opus' 48 kHz
+    expected = max(1, round(samples * 48000 / rate)) if extension == "opus" else samples
+    assert read(path).samples.shape == (2, expected)
+    assert probe(path).samples == expected
+    if extension in ("mp3", "opus"):
+        assert len(soundfile.read(path)[0]) == expected
+
+
 @pytest.mark.parametrize("bits", [16, 24])
 @pytest.mark.parametrize("extension", ["wav", "flac"])
 def test_integers_are_bit_exact(

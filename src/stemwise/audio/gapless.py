@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 _DECODER_DELAY = 529  # samples, of every MPEG layer III decoder
+_LAME_DELAY = 576  # samples that LAME puts before the sound
+MP3_LEAD = 1152 - _LAME_DELAY - _DECODER_DELAY
+"""Zeros after which a sound begins with an MP3 frame, whether of 576 or 1152 samples."""
 
 
 def _xing_offset(file: BinaryIO) -> int | None:
@@ -32,10 +35,11 @@ def mp3_states_length(path: Path) -> bool:
         return _xing_offset(file) is not None
 
 
-def state_mp3_length(path: Path, samples: int, frame: int) -> None:
+def state_mp3_length(path: Path, samples: int, frame: int, lead: int = 0) -> None:
     """Write the padding that makes a LAME-tagged file exactly `samples` long.
 
-    `frame` is the number of samples per MP3 frame (1152, or 576 up to 24 kHz). libav leaves the
+    `frame` is the number of samples per MP3 frame (1152, or 576 up to 24 kHz), `lead` that of
+    zeros which were encoded before the sound, and which players leave out as well. libav leaves the
     padding out when the last frame comes before the encoder is flushed.
     """
     with open(path, "r+b") as file:
@@ -49,6 +53,7 @@ def state_mp3_length(path: Path, samples: int, frame: int) -> None:
             return
         frames = int.from_bytes(tag[8:12], "big")
         delay = int.from_bytes(tag[141:144], "big") >> 12
+        delay += lead
         padding = frames * frame - delay - samples
         if not _DECODER_DELAY <= padding < 4096:
             return

@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from stemwise.audio.format import Samples
-from stemwise.audio.gapless import state_mp3_length
+from stemwise.audio.gapless import MP3_LEAD, state_mp3_length
 from stemwise.audio.part import Sink
 from stemwise.audio.resample import StreamResampler
 from stemwise.audio.tags import ogg_picture, picture_codec, picture_size, vorbis_comments
@@ -155,24 +155,32 @@ class LibavEncoder:
         if len(self._streams) == 1:
             self._append(0, self._resampler.flush())
             self._fill_up()
-        samples = self._done[0] + self._pending[0].shape[1]
+        lead = self._lead()
         for index, stream in enumerate(self._streams):
             if self._pending[index].shape[1]:
                 self._encode(index, self._pending[index])
-            if self._codec.muxer == "mp3" and samples < self._frame:
-                # LAME flushes too few frames of so short a sound to state its length
-                self._encode(index, np.zeros((self._channels, self._frame), np.float32))
             self._container.mux(stream.encode(None))
         self._container.close()
         self._file.close()
         self._file.check()
         if self._codec.muxer == "mp3":
-            state_mp3_length(self._path, samples, self._frame)
+            state_mp3_length(self._path, self._done[0] - lead, self._frame, lead)
 
     def _fill_up(self) -> None:
         """One sample at least: at 48 kHz, a few samples of higher rates are less than one."""
         if not self._done[0] and not self._pending[0].shape[1]:
             self._append(0, np.zeros((self._channels, 1), np.float32))
+
+    def _lead(self) -> int:
+        """Put zeros before an MP3 of a few samples, and return how many.
+
+        libav keeps the encoder's delay when the same MP3 frame holds the end of the sound.
+        """
+        if self._codec.muxer != "mp3" or self._done[0] or self._pending[0].shape[1] > MP3_LEAD:
+            return 0
+        zeros = np.zeros((self._channels, MP3_LEAD), np.float32)
+        self._pending[0] = np.concatenate([zeros, self._pending[0]], axis=1)
+        return MP3_LEAD
 
     def abort(self) -> None:
         """Close without finishing."""
