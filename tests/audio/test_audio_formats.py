@@ -161,6 +161,12 @@ def test_a_handful_of_samples_in_lossy_formats(
         assert len(soundfile.read(path)[0]) == expected
 
 
+def test_short_mp3_that_libav_does_not_recognise(tmp_path: Path) -> None:
+    path = tmp_path / "song.mp3"
+    write(path, Audio(np.full((1, 371), 0.1, np.float32), 22050))
+    assert read(path).samples.shape == (1, 371)
+
+
 @pytest.mark.parametrize("bits", [16, 24])
 @pytest.mark.parametrize("extension", ["wav", "flac"])
 def test_integers_are_bit_exact(

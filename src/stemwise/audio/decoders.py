@@ -174,11 +174,14 @@ def open_container(path: Path) -> tuple[Any, BinaryIO]:
         file = open(path, "rb")  # noqa: SIM115 - closed by the caller
     except OSError as error:
         raise AudioError(f"{path} cannot be read ({error.strerror})") from error
-    try:
-        return av.open(_Nameless(file), "r", metadata_errors="replace"), file
-    except (av.error.FFmpegError, ValueError) as error:
-        file.close()
-        raise AudioError(f"{path} is not an audio file that can be read") from error
+    # libav does not recognise every MP3 of a few frames, but one with a LAME header is no other
+    kinds = (None, "mp3") if mp3_states_length(path) else (None,)
+    for kind in kinds:
+        file.seek(0)
+        with contextlib.suppress(av.error.FFmpegError, ValueError):
+            return av.open(_Nameless(file), "r", kind, metadata_errors="replace"), file
+    file.close()
+    raise AudioError(f"{path} is not an audio file that can be read")
 
 
 class LibavDecoder:
