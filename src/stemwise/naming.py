@@ -18,18 +18,20 @@ FIELDS = ("track", "trackext", "stem", "ext")
 
 @dataclass(frozen=True)
 class Plan:
-    """The files that one song becomes: a path for each stem, and one for the activity."""
+    """The files that one song becomes: one for each stem, for the activity and for the report."""
 
     song: Path
     track: str
     directory: Path
     stems: dict[str, Path]
     activity: Path | None
+    report: Path | None = None
 
     @property
     def paths(self) -> list[Path]:
         """Every file of the plan."""
-        return [*self.stems.values(), *([] if self.activity is None else [self.activity])]
+        more = [path for path in (self.activity, self.report) if path is not None]
+        return [*self.stems.values(), *more]
 
     def without_activity(self) -> Plan:
         """The same plan for a model that has none."""
@@ -73,9 +75,17 @@ def track_name(song: Path) -> str:
 
 
 def plan_song(
-    song: Path, directory: Path, stems: Sequence[str], extension: str, template: str = TEMPLATE
+    song: Path,
+    directory: Path,
+    stems: Sequence[str],
+    extension: str,
+    template: str = TEMPLATE,
+    report: bool = False,
 ) -> Plan:
-    """The files of one song under `directory`; raises OutputError for a bad template."""
+    """The files of one song under `directory`; raises OutputError for a bad template.
+
+    The activity and, if wanted, the report are named by the template as if they were stems.
+    """
     check_template(template)
     track = track_name(song)
 
@@ -84,7 +94,8 @@ def plan_song(
         return directory / template.format(track=track, trackext=suffix, stem=stem, ext=ext)
 
     files = {stem: place(stem, extension) for stem in stems}
-    return Plan(song, track, directory, files, place("activity", "csv"))
+    page = place("report", "html") if report else None
+    return Plan(song, track, directory, files, place("activity", "csv"), page)
 
 
 def plan_songs(
@@ -93,13 +104,14 @@ def plan_songs(
     stems: Sequence[str],
     extension: str,
     template: str = TEMPLATE,
+    report: bool = False,
 ) -> list[Plan]:
     """The files of all songs.
 
     Raises OutputError where two songs would write the same file, also where their names differ
     only in letter case, and where a song would be overwritten by a stem.
     """
-    plans = [plan_song(song, directory, stems, extension, template) for song in songs]
+    plans = [plan_song(song, directory, stems, extension, template, report) for song in songs]
     refuse_clashes(plans)
     return plans
 

@@ -33,7 +33,8 @@ class Output:
 
     stems: names of the stems to write (None: all). two_stems: write this stem and, as
     `no_<stem>`, the sum of the others. filename: fields track, trackext, stem and ext. clip_mode:
-    see `StemOutput`. skip_existing: leave songs alone whose files all exist.
+    see `StemOutput`. skip_existing: leave songs alone whose files all exist. report: a page is to
+    be written beside the stems, whose place is planned with them.
     """
 
     directory: Path = Path("separated")
@@ -43,6 +44,7 @@ class Output:
     filename: str = TEMPLATE
     clip_mode: ClipMode = "rescale"
     skip_existing: bool = False
+    report: bool = False
 
     def __post_init__(self) -> None:
         check_template(self.filename)
@@ -68,7 +70,8 @@ class Output:
     def plan(self, songs: Sequence[Path], sources: Sequence[str]) -> list[Plan]:
         """The files of all songs; raises OutputError where two of them clash."""
         names = self.names(sources)
-        return plan_songs(songs, self.directory, names, self.format.extension, self.filename)
+        extension = self.format.extension
+        return plan_songs(songs, self.directory, names, extension, self.filename, self.report)
 
     def mix(self, stems: np.ndarray, sources: Sequence[str]) -> dict[str, np.ndarray]:
         """Stems (source, channel, sample) as the blocks (channel, sample) that are written."""
@@ -90,6 +93,7 @@ class FileResult:
 
     gain: the factor by which all stems were multiplied so that none clips (1: untouched). levels:
     of each stem as written. elapsed: seconds it took. skipped: all files existed already.
+    report_path: where the report belongs, if one is wanted.
     """
 
     song: Path
@@ -104,6 +108,7 @@ class FileResult:
     warnings: tuple[str, ...] = ()
     elapsed: float = 0.0
     skipped: bool = False
+    report_path: Path | None = None
 
     @property
     def duration(self) -> float:
@@ -204,6 +209,7 @@ def separate_file(
             gain,
             tuple(reader.warnings),
             time.perf_counter() - started,
+            report_path=plan.report,
         )
 
 
@@ -298,5 +304,13 @@ def _existing(plan: Plan) -> FileResult:
     else:
         activity = read_activity(plan.activity)
     return FileResult(
-        plan.song, plan.stems, activity, plan.activity, rate, channels, samples, skipped=True
+        plan.song,
+        plan.stems,
+        activity,
+        plan.activity,
+        rate,
+        channels,
+        samples,
+        skipped=True,
+        report_path=plan.report,
     )

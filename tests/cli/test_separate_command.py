@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from cli.conftest import Stemwise, leftovers, noise, song
+from stemwise import __version__
 from stemwise.audio import Audio, read, write
 
 STEMS = ("vocals", "drums", "bass", "other")
@@ -121,6 +123,33 @@ def test_json_lines_and_nothing_else(stemwise: Stemwise, model: Path, tmp_path: 
     assert Path(lines["b.wav"]["stems"]["bass"]).is_file()
 
 
+def test_jobs_change_nothing(stemwise: Stemwise, model: Path, tmp_path: Path) -> None:
+    names = [f"{index}.wav" for index in range(6)]
+    for index, name in enumerate(names):
+        song(tmp_path / name, 20000 + 1000 * index, 22050 if index % 2 else 44100)
+    (tmp_path / "4.wav").write_bytes(b"no song")
+    (tmp_path / "5.wav").unlink()
+    outcomes = {}
+    cores = torch.get_num_threads()
+    for jobs in (1, 2):
+        options = ("-n", model, "--segment", 0.2, "--float32", "--json", "--report")
+        result = stemwise("separate", *names, *options, "-j", jobs, "-o", f"out{jobs}")
+        assert result.status == 1
+        assert result.err.count("2 of 6 songs failed:") == 1
+        lines = {one["song"]: one for one in map(json.loads, result.out.splitlines())}
+        assert len(result.out.splitlines()) == 6
+        assert [name for name in names if "error" in lines[name]] == ["4.wav", "5.wav"]
+        outcomes[jobs] = lines
+    assert torch.get_num_threads() == cores
+    for name in names[:4]:
+        one, two = (outcomes[jobs][name] for jobs in (1, 2))
+        assert two["samples"] == soundfile.info(tmp_path / name).frames
+        assert one["levels"] == two["levels"]
+        assert Path(two["report"]).is_file()
+        folders = (tmp_path / "out1" / name[0], tmp_path / "out2" / name[0])
+        assert np.abs(stems(folders[0]) - stems(folders[1])).max() < 1e-5
+
+
 def test_one_bad_song_in_a_batch(stemwise: Stemwise, model: Path, tmp_path: Path) -> None:
     song(tmp_path / "good.wav", 500)
     (tmp_path / "bad.mp3").write_text("This is a letter, not a song. " * 100)
@@ -175,7 +204,54 @@ def test_report(stemwise: Stemwise, model: Path, tmp_path: Path) -> None:
     assert result.status == 0, result.err
     [page] = list((tmp_path / "separated/a").glob("*.html"))
     assert f"report: separated/a/{page.name}" in result.out
-    assert "vocals" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "vocals" in text
+    assert f"<dt>stemwise</dt><dd>version {__version__}</dd>" in text
+    assert "<dt>Channels</dt><dd>2 (stereo)</dd>" in text
+
+
+@pytest.mark.parametrize(
+    ("template", "page"),
+    [
+        ("{track}.{stem}.{ext}", "%s.report.html"),
+        ("{stem}/{track}.{ext}", "report/%s.html"),
+        ("{track}/{stem}.{ext}", "%s/report.html"),
+    ],
+)
+def test_every_song_has_its_own_report(
+    stemwise: Stemwise, model: Path, tmp_path: Path, template: str, page: str
+) -> None:
+    for name in ("a", "b"):
+        song(tmp_path / f"{name}.wav", 4410)
+    options = ("-n", model, "--report", "--filename", template, "-o", "out", "--skip-existing")
+    result = stemwise("separate", "a.wav", "b.wav", *options)
+    assert result.status == 0, result.err
+    for name in ("a", "b"):
+        assert f"report: out/{page % name}" in result.out
+        text = (tmp_path / "out" / (page % name)).read_text(encoding="utf-8")
+        assert f"<h1>{name}</h1>" in text
+    assert len(list(tmp_path.rglob("*.html"))) == 2
+    assert stemwise("separate", "a.wav", "b.wav", *options).out.count("exists already") == 2
+
+
+def test_report_never_overwrites_a_song(stemwise: Stemwise, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "out/a").mkdir(parents=True)
+    path = song(tmp_path / "out/a/report.html", 500)
+    song(tmp_path / "a.wav", 500)
+    songs = ("separate", path, "a.wav", "-n", model, "-o", "out")
+    result = stemwise(*songs, "--report")
+    assert result.status == 1
+    assert "a.wav would overwrite the song" in result.err
+    assert stemwise(*songs).status == 0
+
+
+def test_folder_where_the_report_should_be(stemwise: Stemwise, model: Path, tmp_path: Path) -> None:
+    song(tmp_path / "a.wav", 500)
+    (tmp_path / "separated/a/report.html").mkdir(parents=True)
+    result = stemwise("separate", "a.wav", "-n", model, "--report")
+    assert result.status == 1
+    assert "report.html is a folder where a file must be written" in result.err
+    assert not list(tmp_path.rglob("vocals.wav"))
 
 
 @pytest.mark.parametrize(

@@ -27,16 +27,18 @@ class AudioReader:
     """A file being decoded: iterate over float32 blocks (channel, sample) of `block` samples.
 
     Only the last block may be shorter. `warnings` lists what was wrong with a file that could be
-    read only in part; each is also issued as AudioWarning. Raises AudioError for NaN or infinite
-    samples and for files without a single sample.
+    read only in part; with `warn` each is also issued as AudioWarning. Raises AudioError for NaN
+    or infinite samples and for files without a single sample.
     """
 
-    def __init__(self, path: str | Path, *, block: int = BLOCK, stream: int = 0) -> None:
+    def __init__(
+        self, path: str | Path, *, block: int = BLOCK, stream: int = 0, warn: bool = True
+    ) -> None:
         if block < 1:
             raise ValueError("a block has at least one sample")
         self.path = Path(path)
         self.warnings: list[str] = []
-        self._block = block
+        self._block, self._warn = block, warn
         self._position = 0  # of the first sample that iterating gives
         self._decoder: Decoder = open_decoder(self.path, stream)
         try:
@@ -107,7 +109,8 @@ class AudioReader:
             for text in self._decoder.complaints(position):
                 message = f"{self.path} {text}"
                 self.warnings.append(message)
-                warnings.warn(message, AudioWarning, stacklevel=3)
+                if self._warn:
+                    warnings.warn(message, AudioWarning, stacklevel=3)
 
 
 def _info(path: Path, decoder: Decoder) -> AudioInfo:
@@ -142,9 +145,11 @@ def probe(path: str | Path, *, stream: int = 0) -> AudioInfo:
         decoder.close()
 
 
-def open_audio(path: str | Path, *, block: int = BLOCK, stream: int = 0) -> AudioReader:
+def open_audio(
+    path: str | Path, *, block: int = BLOCK, stream: int = 0, warn: bool = True
+) -> AudioReader:
     """Open audio stream number `stream` of a file for reading in blocks; raises AudioError."""
-    return AudioReader(path, block=block, stream=stream)
+    return AudioReader(path, block=block, stream=stream, warn=warn)
 
 
 def read(path: str | Path, *, stream: int = 0, start: int = 0, stop: int | None = None) -> Audio:

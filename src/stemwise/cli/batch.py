@@ -39,11 +39,12 @@ class Board:
 
     def __init__(self, shown: bool) -> None:
         self._shown = shown and sys.stderr.isatty()
+        self._mixed = sys.stdout.isatty()
         self._bars: Bars | None = None
 
     def __enter__(self) -> Board:
         if self._shown:
-            self._bars = _bars()
+            self._bars = _bars(redirect_stdout=self._mixed)
             self._bars.start()
         return self
 
@@ -68,14 +69,14 @@ class Board:
         )
 
     def print(self, line: str, *, err: bool = False) -> None:
-        """Print a line above the bars."""
-        if self._bars is not None:
+        """Print a line above the bars; what is meant for a file or pipe goes there."""
+        if self._bars is not None and (err or self._mixed):
             self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
             typer.echo(line, err=err)
 
 
-def _bars() -> Bars:
+def _bars(*, redirect_stdout: bool) -> Bars:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -102,6 +103,7 @@ def _bars() -> Bars:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
+        redirect_stdout=redirect_stdout,
     )
 
 
@@ -121,7 +123,6 @@ def run_songs(
     until they have removed what they wrote, and is raised again.
     """
     cancel, local = threading.Event(), threading.local()
-    _share_cores(jobs)
 
     def task(song: Path) -> Result:
         from stemwise.separation import Engine
@@ -137,6 +138,7 @@ def run_songs(
 
     failures: list[Failure] = []
     executor = ThreadPoolExecutor(jobs, thread_name_prefix="song")
+    cores = _share_cores(jobs)
     try:
         pending: dict[Future[Result], Path] = {executor.submit(task, one): one for one in songs}
         while pending:
@@ -145,21 +147,33 @@ def run_songs(
             for future in finished:
                 song = pending.pop(future)
                 try:
-                    done(song, future.result())
+                    result = future.result()
                 except Exception as error:
                     failures.append(Failure(song, _sentence(song, error)))
                     failed(failures[-1])
+                else:
+                    done(song, result)
     finally:
         cancel.set()
         executor.shutdown(wait=True, cancel_futures=True)
+        _set_cores(cores)
     return failures
 
 
-def _share_cores(jobs: int) -> None:
-    if jobs > 1:
-        import torch
+def _share_cores(jobs: int) -> int:
+    """Give each job its share of the cores; returns how many a single one had."""
+    import torch
 
-        torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    cores = torch.get_num_threads()
+    _set_cores(max(1, cores // jobs))
+    return cores
+
+
+def _set_cores(count: int) -> None:
+    import torch
+
+    if count != torch.get_num_threads():
+        torch.set_num_threads(count)
 
 
 def _sentence(song: Path, error: Exception) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from stemwise.cli.options import Device, Name
 
-SEED, SECONDS = 2018, 20.0
+SEED = 2018
 
 
 def demo(
@@ -17,6 +17,7 @@ def demo(
         "stemwise-demo"
     ),
     name: Name = "band",
+    seconds: Annotated[float, typer.Option(min=1.0, help="Length of the song.")] = 20.0,
     device: Device = "auto",
 ) -> None:
     """Render a short song, separate it, and write a report page."""
@@ -28,7 +29,7 @@ def demo(
     make_folder(out)
     song = out / "demo song.flac"
     typer.echo("Rendering a song ...")
-    rendered = render_song(SEED, family="dsp", duration=SECONDS)
+    rendered = render_song(SEED, family="dsp", duration=seconds)
     tags = {"title": "Demo song", "artist": "stemwise"}
     write(song, Audio(rendered.mixture, rendered.sample_rate, tags))
     typer.echo(f"{song}: {rendered.song.style}, {rendered.song.tempo:.0f} beats per minute")

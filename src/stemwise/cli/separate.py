@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stemwise import __version__
 from stemwise.cli.batch import Board, Failure, print_json, run_songs, summary
 from stemwise.cli.options import Device, Jobs, Json, Name, Quiet, Songs, one_of, usage
+from stemwise.naming import track_name
 
 if TYPE_CHECKING:
     from stemwise.audio import AudioFormat
@@ -103,6 +105,7 @@ def separate(
             filename,
             clip_mode,  # type: ignore[arg-type]
             skip_existing,
+            report,
         )
     separator = models.load(name)
     with usage():
@@ -114,8 +117,9 @@ def separate(
         engine: Engine, song: Path, progress: Progress, cancel: threading.Event
     ) -> tuple[FileResult, Path | None]:
         result = separate_file(engine, song, output, progress=progress, cancel=cancel)
-        page = _report(result, name) if report and not result.skipped else None
-        return result, page
+        if result.report_path is None or result.skipped:
+            return result, None
+        return result, _report(result, result.report_path, name, separator.kind)
 
     with Board(not quiet and not json) as board:
 
@@ -201,23 +205,29 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else text
 
 
-def _report(result: FileResult, model: str) -> Path:
+def _report(result: FileResult, page: Path, model: str, network: str) -> Path:
     from stemwise.report import write_report
+    from stemwise.stem_output import make_folder
 
+    channels = {1: "1 (mono)", 2: "2 (stereo)"}.get(result.channels, str(result.channels))
     facts = {
-        "Model": model,
+        "Model": model if model == network else f"{model} ({network})",
         "Length": clock(result.duration),
         "Sample rate": f"{result.sample_rate} Hz",
-        "Channels": str(result.channels),
-        "Speed": f"{result.duration / max(result.elapsed, 1e-9):.1f}x realtime",
+        "Channels": channels,
+        "Separated in": f"{result.elapsed:.1f} s",
+        "Speed": f"{result.duration / max(result.elapsed, 1e-9):.1f} × real time",
     }
     if result.gain != 1:
         facts["Volume"] = f"stems are {result.gain:.4f} times as loud as in the song"
+    facts["stemwise"] = f"version {__version__}"
+    make_folder(page.parent)
     return write_report(
-        next(iter(result.stems.values())).parent,
-        title=result.song.stem,
+        page.parent,
+        title=track_name(result.song),
         mixture=result.song,
         stems=result.stems,
         activity=result.activity,
         facts=facts,
+        name=page.name,
     )

@@ -38,8 +38,9 @@ def write_report(
     stems: Mapping[str, Path],
     activity: Activity,
     facts: Mapping[str, str],
+    name: str = NAME,
 ) -> Path:
-    """Write `report.html` into `directory`, atomically, and return its path.
+    """Write the page `name` into `directory`, atomically, and return its path.
 
     mixture, stems: audio files; the page holds its own copies of songs of up to six minutes, and
     links to the files of longer ones. activity: of stems by name; those it does not know have no
@@ -49,7 +50,7 @@ def write_report(
     embed = length is not None and length <= LONGEST_EMBEDDED
     mixed, *separated = listen_all({"mixture": mixture, **stems}, embed=embed)
     page = compose(directory, title, mixed, separated, activity, facts)
-    path = directory / NAME
+    path = directory / name
     with PartFile(path) as part, output_errors(path):
         part.temporary.write_text(page, encoding="utf-8")
     return path

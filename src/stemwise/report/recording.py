@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import tempfile
-import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from stemwise.audio import AudioFormat, create_audio, open_audio, probe
-from stemwise.errors import AudioWarning
 from stemwise.report.peaks import Envelope, PeakMeter
 
 PREVIEW = AudioFormat("opus", bitrate=96)
@@ -47,9 +45,7 @@ def song_length(path: Path) -> float | None:
 
 def listen_all(files: Mapping[str, Path], *, embed: bool) -> list[Recording]:
     """`listen` to several files at a time: encoding leaves the interpreter free."""
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        # what could not be read was said when the song was separated
-        warnings.simplefilter("ignore", AudioWarning)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(lambda item: listen(*item, embed=embed), files.items()))
 
 
@@ -57,7 +53,8 @@ def listen(name: str, path: Path, *, embed: bool) -> Recording:
     """Measure a file and, with `embed`, make its preview. Raises AudioError."""
     meter = PeakMeter()
     preview = None
-    with open_audio(path) as reader, tempfile.TemporaryDirectory() as folder:
+    # what could not be read was said when the song was separated
+    with open_audio(path, warn=False) as reader, tempfile.TemporaryDirectory() as folder:
         rate, channels = reader.sample_rate, reader.channels
         copy = Path(folder) / "preview.opus"
         heard = channels if channels <= 2 else 1  # songs of more channels are heard as their mean
