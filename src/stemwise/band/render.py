@@ -142,6 +142,8 @@ def render_folder(
     parts: bool = False,
     suffix: str = "flac",
     styles: Sequence[str] | None = None,
+    instrumental: bool | None = None,
+    a_cappella: bool | None = None,
 ) -> Iterator[Path]:
     """Render `count` songs below `root`, yielding each track's path as it is finished.
 
@@ -159,6 +161,8 @@ def render_folder(
         "sample_rate": sample_rate,
         "duration": duration,
         "held_out": held_out,
+        "instrumental": instrumental,
+        "a_cappella": a_cappella,
     }
     jobs = []
     for index in range(count):

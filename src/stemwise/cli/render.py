@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -28,11 +30,33 @@ def render(
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Instruments and voices kept from training.")
     ] = False,
+    instrumental: Annotated[
+        bool | None,
+        typer.Option(
+            "--instrumental/--vocals",
+            help="Only songs without, or with, singing; else as composed.",
+            show_default=False,
+        ),
+    ] = None,
+    a_cappella: Annotated[
+        bool | None,
+        typer.Option(
+            "--a-cappella/--accompanied",
+            help="Only songs without, or with, a band; else as composed.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Render songs with their stems and activity; a stopped run continues where it was."""
     one_of("--family", family, ("dsp", "sampled"))
     one_of("--layout", layout, ("folder", "stem.mp4"))
+    if instrumental and a_cappella:
+        raise typer.BadParameter("choose one of --instrumental and --a-cappella.")
+
+    if workers > 1 and threading.current_thread() is threading.main_thread():
+        # the pool would finish every song first; its processes end with this one
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     from stemwise.band.render import render_folder
 
@@ -47,6 +71,8 @@ def render(
         duration=duration,
         held_out=held_out,
         workers=workers,
+        instrumental=instrumental,
+        a_cappella=a_cappella,
     ):
         finished += 1
         if not quiet:
