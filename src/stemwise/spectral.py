@@ -33,7 +33,7 @@ def istft(spectrum: Tensor, window: Tensor, hop: int, samples: int) -> Tensor:
     if remainder:
         raise ValueError(f"a window of {n_fft} samples is not a whole number of hops of {hop}")
     frames = torch.fft.irfft(spectrum.transpose(-1, -2), n=n_fft, dim=-1)
-    frames = (frames * window).reshape(*frames.shape[:-1], overlap, hop)
+    frames = frames.mul_(window).reshape(*frames.shape[:-1], overlap, hop)
     blocks = _overlap_add(frames)
     weight = (window * window).reshape(overlap, hop).expand(frames.shape[-3], -1, -1)
     blocks = blocks / _overlap_add(weight).clamp_min(1e-8)

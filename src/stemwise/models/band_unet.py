@@ -72,16 +72,6 @@ class BandUNet(SpectrogramSeparator):
         context = self.network.context_frames() + LEVEL_FRAMES + 2
         context = -(-context // stride) * stride * self.hop
         self.grid = Grid(self.hop, stride * self.hop, before=context, after=context)
-        index = torch.cat(
-            [
-                torch.arange(256),
-                torch.arange(256, 384).repeat_interleave(2),
-                torch.arange(384, BANDS).repeat_interleave(4),
-                torch.full((n_fft // 2 + 1 - BINS,), BANDS),
-            ]
-        )
-        self.register_buffer("band_of_bin", index, persistent=False)
-        self.band_of_bin: Tensor
 
     @property
     def config(self) -> dict[str, Any]:
@@ -100,8 +90,7 @@ class BandUNet(SpectrogramSeparator):
         spectrum = self.spectrum(mixture)
         # the last frame shares the mask of the one before: frames stay a multiple of the stride
         powers, level = self._powers(spectrum[:, :, :BINS, :-1].transpose(-1, -2))
-        logits, activity = self.network(powers, level)
-        masks = logits.float().softmax(dim=1)
+        masks, activity = self.network(powers, level)
         activity = _repeat_last(activity.float())
         return Prediction(spectrum, masks=masks, expand=self._full_band, activity=activity)
 
@@ -128,10 +117,12 @@ class BandUNet(SpectrogramSeparator):
 
     def _full_band(self, masks: Tensor) -> Tensor:
         """Masks of bands (..., frame, BANDS) to masks of all bins (..., bin, frame + 1)."""
+        masks = torch.cat([masks, masks[..., -1:, :]], dim=-2)
+        pairs = masks[..., 256:384].repeat_interleave(2, dim=-1)
+        fours = masks[..., 384:].repeat_interleave(4, dim=-1)
         top = masks[..., -TOP:].mean(dim=-1, keepdim=True)
-        full = torch.cat([masks, top], dim=-1)
-        full = torch.cat([full, full[..., -1:, :]], dim=-2)
-        return full.index_select(-1, self.band_of_bin).transpose(-1, -2)
+        above = top.expand(*top.shape[:-1], self.n_fft // 2 + 1 - BINS)
+        return torch.cat([masks[..., :256], pairs, fours, above], dim=-1).transpose(-1, -2)
 
 
 def _merge(x: Tensor) -> Tensor:
@@ -146,7 +137,7 @@ def _repeat_last(x: Tensor) -> Tensor:
 
 
 class BandNetwork(nn.Module):
-    """Relative powers in; mask logits and activity logits out.
+    """Relative powers in; masks and activity logits out.
 
     Every resolution has a `Stage` on the way down and one on the way up; the way up adds what the
     way down kept.
@@ -192,11 +183,12 @@ class BandNetwork(nn.Module):
     def forward(self, powers: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """powers: (batch, 4, frame, BANDS); level: (batch, 1, frame, 1), the scale taken out.
 
-        Returns mask logits (batch, source, channel, frame, BANDS) and activity logits
-        (batch, source, frame).
+        Returns masks (batch, source, channel, frame, BANDS), which sum to 1 over the sources, and
+        activity logits (batch, source, frame).
         """
         x = self.whiten((powers + 1e-8).pow(0.15))
-        x = self.stem(x.contiguous(memory_format=torch.channels_last)) + self.position
+        position = self.position.unsqueeze(0).contiguous(memory_format=torch.channels_last)
+        x = self.stem(x.contiguous(memory_format=torch.channels_last)) + position
         kept = []
         for stage, down in zip(self.encoder, self.down, strict=False):
             x = stage(x)
@@ -207,7 +199,8 @@ class BandNetwork(nn.Module):
             x = stage(up(x) + skip)
         maps = self.mask(x)
         logits = maps.reshape(len(maps), self.sources, 2, *maps.shape[2:]).contiguous()
-        return logits, self.activity(deepest, logits, powers, level)
+        masks = logits.float().softmax(dim=1)
+        return masks, self.activity(deepest, masks, powers, level)
 
 
 class Whiten(nn.Module):
@@ -265,11 +258,11 @@ class ActivityHead(nn.Module):
             nn.Conv1d(self.WIDTH, sources, 1),
         )
 
-    def forward(self, deepest: Tensor, logits: Tensor, powers: Tensor, level: Tensor) -> Tensor:
+    def forward(self, deepest: Tensor, masks: Tensor, powers: Tensor, level: Tensor) -> Tensor:
         """Activity logits (batch, source, frame)."""
         deep = self.deep(deepest.permute(0, 1, 3, 2).flatten(1, 2))
         deep = deep.repeat_interleave(self.stride, dim=-1)
-        passed = logits.float().softmax(dim=1).square() * powers[:, None, :2]
+        passed = masks * masks * powers[:, None, :2]
         grouped = passed.reshape(*passed.shape[:-1], self.GROUPS, -1).mean(dim=(2, 5))
         energy = torch.log(grouped + 1e-5).transpose(-1, -2).flatten(1, 2)
         energy = self.energy_norm(torch.cat([energy, torch.log(level[..., 0])], dim=1))
