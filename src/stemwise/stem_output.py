@@ -2,7 +2,8 @@
 
 Everything is written into a hidden folder `.<track>.<pid>....part` inside the output folder. Only
 when every file of the song is whole are they renamed to their places; whatever ends the song before
-that removes the hidden folder.
+that removes the hidden folder. What a killed process left is removed when the same song is
+separated again.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -298,10 +300,32 @@ def make_folder(folder: Path) -> list[Path]:
 def _make_staging(plan: Plan) -> Path:
     short = plan.track.encode("utf-8", "ignore")[:100].decode("utf-8", "ignore")
     try:
+        _sweep(plan.directory, short)
         prefix = f".{short}.{os.getpid()}."
         return Path(tempfile.mkdtemp(suffix=".part", prefix=prefix, dir=plan.directory))
     except OSError as error:
         raise OutputError(_folder_sentence(plan.directory, error)) from error
+
+
+def _sweep(directory: Path, track: str) -> None:
+    """Remove the hidden folders of this track whose processes were killed."""
+    pattern = re.compile(rf"\.{re.escape(track)}\.(\d+)\.[a-z0-9_]+\.part")
+    for folder in list(directory.iterdir()):
+        found = pattern.fullmatch(folder.name)
+        if found is not None and not _alive(int(found[1])):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":
+        return True  # asking there would end the process
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _folder_sentence(folder: Path, error: OSError) -> str:

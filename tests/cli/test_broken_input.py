@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -143,8 +145,9 @@ def test_full_disk(
 def _start(tmp_path: Path, model: Path, *more: str) -> subprocess.Popen[str]:
     """A separation of a long song, once its first samples are on disk."""
     with soundfile.SoundFile(tmp_path / "long.wav", "w", 44100, 2, "PCM_16") as file:
+        block = noise(441000)
         for _ in range(40):
-            file.write(noise(441000))
+            file.write(block)
     command = [sys.executable, "-m", "stemwise.cli", "separate", "long.wav", "-n", str(model)]
     process = subprocess.Popen(
         [*command, "--segment", "2", *more],
@@ -164,16 +167,21 @@ def _start(tmp_path: Path, model: Path, *more: str) -> subprocess.Popen[str]:
     raise AssertionError(f"no samples on disk: {process.communicate()}")
 
 
-def test_interrupt_removes_everything(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupt_removes_everything(
+    model: Path, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
     process = _start(tmp_path, model)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == status
     assert err == "stemwise: stopped; unfinished results were removed.\n"
     assert not (tmp_path / "separated").exists()
 
 
-def test_kill_leaves_no_final_names(stemwise: Stemwise, model: Path, tmp_path: Path) -> None:
+def test_kill_leaves_no_final_names_and_the_next_run_clears_up(
+    stemwise: Stemwise, model: Path, tmp_path: Path
+) -> None:
     process = _start(tmp_path, model)
     process.kill()
     process.communicate(timeout=60)
@@ -181,3 +189,42 @@ def test_kill_leaves_no_final_names(stemwise: Stemwise, model: Path, tmp_path: P
     assert left
     assert all(one.name.startswith(".") and one.suffix == ".part" for one in left)
     assert set(leftovers(tmp_path)) >= set(left)
+    # another song leaves them alone, and nobody touches what a living process writes
+    song(tmp_path / "lon.wav", 500)
+    song(tmp_path / "long.wav", 500)
+    living = tmp_path / f"separated/.long.{os.getppid()}.abc123.part"
+    living.mkdir()
+    assert stemwise("separate", "lon.wav", "-n", model).status == 0
+    assert all(one.is_file() for one in left)
+    assert stemwise("separate", "long.wav", "-n", model).status == 0
+    assert leftovers(tmp_path) == [living]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or not sys.platform.startswith("linux"):
+        pytest.skip("there is no way to mount a small disk here")
+    options = ["-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    done = subprocess.run([mount, *options], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("extension", ["wav", "flac", "mp3", "opus"])
+def test_really_full_disk(
+    stemwise: Stemwise, model: Path, tmp_path: Path, small_disk: Path, extension: str
+) -> None:
+    song(tmp_path / "a.wav", 44100 * 8)
+    (small_disk / "mine").write_bytes(bytes(600_000))
+    result = stemwise("separate", "a.wav", "-n", model, "-o", "disk/out", "--format", extension)
+    assert result.status == 1
+    assert result.err.count("\n") == 1
+    assert "disk is full: free some space" in result.err
+    assert ".part" not in result.err
+    assert [one.name for one in small_disk.iterdir()] == ["mine"]

@@ -5,10 +5,13 @@ Nothing here imports torch or NumPy until a command runs, so that `--help` answe
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated, cast
 
 import typer
@@ -24,6 +27,8 @@ from stemwise.errors import AudioWarning, StemwiseError
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+TERMINATED = 143
+"""Exit status after SIGTERM, as shells have it."""
 
 # typer may bring its own copy of click, so its exceptions are found through the one it exports
 _UsageError, _ClickError = cast(
@@ -98,6 +103,23 @@ def _interrupted() -> int:
     return INTERRUPTED
 
 
+@contextmanager
+def _sigterm() -> Iterator[list[int]]:
+    """Let SIGTERM stop a command as Ctrl-C does; gives a list that holds the signal if it came."""
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if not received:  # clearing up is not interrupted
+            received.append(number)
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _sentence(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "There is not enough memory: choose a shorter --segment or fewer --jobs."
@@ -113,4 +135,6 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     warnings.simplefilter("ignore", AudioWarning)  # commands print these as sentences
-    sys.exit(run(sys.argv[1:]))
+    with _sigterm() as received:
+        status = run(sys.argv[1:])
+    sys.exit(TERMINATED if received and status == INTERRUPTED else status)
