@@ -180,8 +180,12 @@ def render_folder(
     # spawned, not forked: the synthesiser library keeps threads and locks of its own
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent) as pool:
-        for done in as_completed([pool.submit(_render_track, job) for job in jobs]):
-            yield done.result()
+        try:
+            for done in as_completed([pool.submit(_render_track, job) for job in jobs]):
+                yield done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: songs not begun stay so
+            raise
 
 
 def _follow_parent() -> None:
