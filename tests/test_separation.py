@@ -115,6 +115,8 @@ def test_phase_refinement_runs_and_changes_the_stems(separator: Separator, phase
     assert np.isfinite(refined).all()
     assert refined.shape == plain.shape
     assert np.abs(refined - plain).max() > 1e-4
+    shared, _ = _run(separator, song, separator.sample_rate, phase=phase)
+    assert np.abs(shared.sum(axis=0) - song).max() <= 1e-5
 
 
 def test_batches_do_not_change_the_result(separator: Separator) -> None:
@@ -224,6 +226,18 @@ def test_progress_reaches_the_end(separator: Separator) -> None:
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
+@pytest.mark.parametrize("rate", [44100, 48000, 96000])
+def test_closed_stems_stay_silent_at_any_rate(rate: int) -> None:
+    network = _small("band-unet")
+    assert isinstance(network, BandUNet)
+    network.network.activity.mix[-1].bias.data[:] = torch.tensor([-50.0, 50.0, 50.0, 50.0])
+    song = _noise(3.0, rate, 2)
+    stems, _ = _run(network, song, rate, gate="median")
+    inside = slice(rate // 4, -rate // 4)
+    assert np.sqrt(np.mean(stems[0][:, inside] ** 2)) < 1e-4 * np.sqrt(np.mean(song**2))
+    assert np.abs(stems.sum(axis=0) - song).max() <= 1e-5
+
+
 def test_gate_closes_inactive_stems_and_keeps_the_sum() -> None:
     from stemwise.gate import Gate
 
@@ -244,7 +258,7 @@ def test_gate_closes_inactive_stems_and_keeps_the_sum() -> None:
                 activity[:, a:b],
                 mixture[..., a * hop : b * hop],
                 b == 60,
-            )
+            )[0]
             for a, b in ((0, 13), (13, 30), (30, 60))
         ]
         out[mode] = np.concatenate(parts, axis=-1)

@@ -32,19 +32,22 @@ def share_residual(
 class Gate:
     """Applies the activity gate to a stream of stems at the separator's rate.
 
-    mode: "off", "raw" or "median". residual: hand what a closed stem loses to the open ones. The
-    smoothed gate looks `MEDIAN_FRAMES // 2` frames ahead, so stems leave that much later than they
-    come. Between frame centres gains are interpolated, so that a gate never clicks.
+    mode: "off", "raw" or "median". residual: hand what a closed stem loses to the open ones.
+    complete: the stems sum to the mixture as they come. The smoothed gate looks
+    `MEDIAN_FRAMES // 2` frames ahead, so stems leave that much later than they come. Between frame
+    centres gains are interpolated, so that a gate never clicks.
     """
 
-    def __init__(self, separator: Separator, mode: str, residual: bool) -> None:
+    def __init__(
+        self, separator: Separator, mode: str, residual: bool, complete: bool = False
+    ) -> None:
         self.hop = separator.grid.hop
         sources, active = separator.sources, separator.activity_sources
         self.rows = [active.index(name) if name in active else None for name in sources]
         self.half = MEDIAN_FRAMES // 2 if mode == "median" else 0
         self.always_open = mode == "off" or not active
         # nothing is left over where the network shares out the mixture and no stem is closed
-        self.residual = residual and not (separator.complete and self.always_open)
+        self.residual = residual and not (complete and self.always_open)
         self.stems: np.ndarray | None = None
         self.mixture: np.ndarray | None = None
         self.frames: np.ndarray | None = None
@@ -53,14 +56,15 @@ class Gate:
 
     def push(
         self, stems: np.ndarray, activity: np.ndarray, mixture: np.ndarray, last: bool
-    ) -> np.ndarray:
-        """Take the next stretch of the song; return the stems that are ready.
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Take the next stretch of the song; return the stems that are ready, and their gains.
 
         stems: (group, source, channel, sample). activity: probabilities (activity source, frame),
-        one frame per hop of the stems. mixture: (group, channel, sample).
+        one frame per hop of the stems. mixture: (group, channel, sample). Gains: (source, sample),
+        0..1, or None where every stem is always open.
         """
         if self.always_open:
-            return share_residual(stems, mixture) if self.residual else stems
+            return (share_residual(stems, mixture) if self.residual else stems), None
         stems, mixture, frames = self._held(stems, mixture, activity)
         gains = self._gains(frames)
         ready = gains.shape[-1] - self.history
@@ -73,7 +77,9 @@ class Gate:
         self.history += ready - forget
         self.frames = frames[:, forget:]
         gated = stems[..., :samples] * ramp[:, None, :]
-        return share_residual(gated, mixture[..., :samples], ramp) if self.residual else gated
+        if self.residual:
+            gated = share_residual(gated, mixture[..., :samples], ramp)
+        return gated, ramp
 
     def _held(
         self, stems: np.ndarray, mixture: np.ndarray, frames: np.ndarray
@@ -88,7 +94,7 @@ class Gate:
 
     def _gains(self, frames: np.ndarray) -> np.ndarray:
         """0 or 1 for each source and held frame."""
-        active = (frames > 0.5).astype(np.float32)
+        active = (frames >= 0.5).astype(np.float32)
         if self.half:
             active = median_filter(active, size=(1, MEDIAN_FRAMES), mode="reflect")
         ones = np.ones(active.shape[-1], np.float32)

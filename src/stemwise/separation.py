@@ -119,14 +119,16 @@ class Engine:
         samples, where known, for the progress. Raises Cancelled soon after `cancel` is set.
         """
         song = _Song(self.separator, sample_rate, channels)
-        gate = Gate(self.separator, self.options.gate, self.options.residual)
+        complete = self.separator.complete and self.options.phase != "griffin-lim"
+        gate = Gate(self.separator, self.options.gate, self.options.residual, complete)
+        song.carry_gains(not gate.always_open)
         length = None if total is None else total / sample_rate
         for stretch in self._stretches(song.model_rate(blocks), cancel):
             activity = stretch.activity.numpy()
-            gated = gate.push(
+            gated, gains = gate.push(
                 stretch.stems.numpy(), activity, stretch.mixture.numpy(), stretch.last
             )
-            block = song.song_rate(gated, activity, stretch.last, self.options.residual)
+            block = song.song_rate(gated, gains, activity, stretch.last, self.options.residual)
             if progress is not None:
                 progress(song.sent / sample_rate, length)
             yield block
@@ -317,9 +319,15 @@ class _Song:
         rate = separator.sample_rate
         self.resampled = rate != sample_rate
         self.inward = StreamResampler(sample_rate, rate, channels)
+        self.rates = rate, sample_rate
         self.outward = StreamResampler(rate, sample_rate, self.sources * channels)
         self.mixture: list[np.ndarray] = []
         self.received = self.sent = self.frames = 0
+
+    def carry_gains(self, gated: bool) -> None:
+        """Take the gate's gains along to the song's rate, as more channels of the stems."""
+        if gated and self.resampled:
+            self.outward = StreamResampler(*self.rates, self.sources * (self.channels + 1))
 
     def model_rate(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Blocks of the song as (channel group, channel, sample) at the separator's rate."""
@@ -346,31 +354,42 @@ class _Song:
         return np.concatenate([joined[:, : self.channels - 1], single], axis=1)
 
     def song_rate(
-        self, grouped: np.ndarray, activity: np.ndarray, last: bool, residual: bool
+        self,
+        grouped: np.ndarray,
+        gains: np.ndarray | None,
+        activity: np.ndarray,
+        last: bool,
+        residual: bool,
     ) -> Block:
         """Stems at the song's rate, with exactly the song's length in the end.
 
-        What lies above the separator's bandwidth is shared out here: it has no gate.
+        What lies above the separator's bandwidth is shared among the stems that are open.
         """
         stems = self._ungrouped(grouped)
         if self.resampled:
-            flat = stems.reshape(self.sources * self.channels, -1)
-            out = self.outward.process(flat)
+            rows = stems.reshape(self.sources * self.channels, -1)
+            rows = rows if gains is None else np.concatenate([rows, gains])
+            out = self.outward.process(rows)
             if last:
                 out = np.concatenate([out, self.outward.flush()], axis=-1)
-            stems = self._fit(out.reshape(self.sources, self.channels, -1), last)
-            mixture = self._mixture(stems.shape[-1])
-            stems = share_residual(stems, mixture) if residual else stems
+            out = self._fit(out, last)
+            count = out.shape[-1]
+            if gains is not None:
+                gains = out[self.sources * self.channels :].clip(0, 1)
+                out = out[: self.sources * self.channels]
+            stems = out.reshape(self.sources, self.channels, count)
+            mixture = self._mixture(count)
+            stems = share_residual(stems, mixture, gains) if residual else stems
         block = Block(stems, activity, self.sent, self.frames)
         self.sent += stems.shape[-1]
         self.frames += activity.shape[-1]
         return block
 
-    def _fit(self, stems: np.ndarray, last: bool) -> np.ndarray:
+    def _fit(self, rows: np.ndarray, last: bool) -> np.ndarray:
         left = self.received - self.sent
-        if last and stems.shape[-1] < left:
-            return np.pad(stems, ((0, 0), (0, 0), (0, left - stems.shape[-1])))
-        return stems[..., :left]
+        if last and rows.shape[-1] < left:
+            return np.pad(rows, ((0, 0), (0, left - rows.shape[-1])))
+        return rows[:, :left]
 
     def _mixture(self, samples: int) -> np.ndarray:
         """The next `samples` of the song itself."""

@@ -83,7 +83,7 @@ class BandUNet(SpectrogramSeparator):
         config: dict[str, Any] = {**self._config, "sample_rate": sample_rate}
         twin = BandUNet(**config)
         twin.network = self.network
-        return twin.train(self.training)
+        return twin.to(self.window.device).train(self.training)
 
     def forward(self, mixture: Tensor) -> Prediction:
         """mixture: (batch, 2, sample), a whole number of alignments long."""

@@ -27,7 +27,7 @@ from stemwise.data.batch import Loader
 from stemwise.data.folder import check_tracks
 from stemwise.data.sampling import Augmentation, Sampler
 from stemwise.data.track import Track
-from stemwise.devices import keep_heap
+from stemwise.devices import choose_device, keep_heap
 from stemwise.errors import DataError, OutputError, RecipeError
 from stemwise.models.separator import Separator
 from stemwise.training import objectives
@@ -92,7 +92,7 @@ class Trainer:
         if recipe.threads is not None:
             torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
-        self.device = _device(device)
+        self.device = choose_device(device)
         self.separator = (separator or _build(recipe)).to(self.device)
         if recipe.channels_last:
             self.separator = self.separator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -247,7 +247,13 @@ class Trainer:
         if state["average"] is not None and self.average is None:
             raise RecipeError("the checkpoint has averaged weights; keep `ema` in the recipe")
         self.separator.load_state_dict(state["weights"])
+        wanted = [
+            {key: value for key, value in group.items() if key != "params"}
+            for group in self.learner.optimiser.param_groups
+        ]
         self.learner.optimiser.load_state_dict(state["optimiser"])
+        for group, options in zip(self.learner.optimiser.param_groups, wanted, strict=True):
+            group.update(options)  # moments from the checkpoint, hyper-parameters from the recipe
         if self.average is not None:
             self.average.load_state_dict(state["average"] or state["weights"])
         torch.set_rng_state(state["random"])
@@ -273,7 +279,9 @@ class Trainer:
         self.figures = validate(self.judge, self.validation, batches)
         torch.set_rng_state(random)
         self._report(line, "validation", self.figures)
-        score = -self.figures["loss"] if section.select == "loss" else self.figures["sdr"]
+        # held-out excerpts without any audible stem have no SDR: nothing is chosen by them
+        by_sdr = self.figures.get("sdr", -float("inf"))
+        score = -self.figures["loss"] if section.select == "loss" else by_sdr
         if score > self.best:
             self.best = score
             models.save(self._usable(), self.folder / "best.safetensors", **self._metadata())
@@ -362,14 +370,6 @@ def _at_rate(separator: Separator, sample_rate: int | None) -> Separator:
         )
     view: Separator = at_rate(sample_rate)
     return view
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise RecipeError("there is no GPU that PyTorch can use; choose --device cpu")
-    return torch.device(name)
 
 
 def _changes(old: Recipe, new: Recipe) -> list[str]:

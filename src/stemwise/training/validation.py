@@ -1,7 +1,7 @@
 """Figures on fixed excerpts of held-out songs while a network trains.
 
 These steer training (best checkpoint, early look at problems); published results come from whole
-songs in `stemwise.evaluation`.
+songs in `benchmarks/quality.py`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def validate(learner: Learner, loader: Loader, batches: int) -> dict[str, float]
         prediction, named = learner.judge(batch)
         for task, loss in named.items():
             losses[task].append(float(loss))
-        losses["loss"].append(float(learner.weighting.combine(named, batch, ())))
+        if named:  # a batch that supervises nothing has nothing to say
+            losses["loss"].append(float(learner.weighting.combine(named, batch, ())))
         estimates = separator.reconstruct(prediction)
         _score_stems(estimates, batch, separator.sources, separator.grid.crop, scores)
         if prediction.activity is not None:
