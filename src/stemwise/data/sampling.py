@@ -29,7 +29,7 @@ class Augmentation:
         level_db: standard deviation of the gain of the whole mix, in decibels.
         swap: probability that left and right are exchanged, in all stems together.
         drop: per stem, the probability that it is left out of the mix.
-        prefer_active: probability that an excerpt starts where a randomly chosen stem plays.
+        prefer_active: probability that an excerpt holds a moment where a randomly chosen stem plays.
         polarity: probability, per stem, that its sign is flipped.
         equalise: bring the active parts of all stems to one RMS before the other gains.
     """
@@ -161,7 +161,7 @@ class Sampler:
         return origins
 
     def _draw_start(self, track: Track, source: str | None, rng: np.random.Generator) -> int:
-        """A random start; with probability `prefer_active` one whose middle has a stem playing."""
+        """A random start; with probability `prefer_active` of an excerpt in which a stem plays."""
         last = track.samples - self.samples
         start = int(rng.integers(last + 1))
         prefer = rng.random() < self.augmentation.prefer_active

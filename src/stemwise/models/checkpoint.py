@@ -79,7 +79,7 @@ def locate(name: str | Path) -> Path:
 
 
 def read_card(name: str | Path) -> Card:
-    """Read what a checkpoint says of itself, without its weights and without torch."""
+    """Read what a checkpoint says of itself, without its weights."""
     from safetensors import SafetensorError, safe_open
 
     path = locate(name)

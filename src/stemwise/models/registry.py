@@ -1,6 +1,6 @@
 """Which networks there are, and which trained weights come with the package.
 
-Nothing here imports torch: `stemwise models` and `--help` read this table.
+A network's own module is imported only when it is built.
 """
 
 from __future__ import annotations
