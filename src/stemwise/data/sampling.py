@@ -29,7 +29,7 @@ class Augmentation:
         level_db: standard deviation of the gain of the whole mix, in decibels.
         swap: probability that left and right are exchanged, in all stems together.
         drop: per stem, the probability that it is left out of the mix.
-        prefer_active: probability that an excerpt holds a moment where a randomly chosen stem plays.
+        prefer_active: probability that an excerpt is one in which a randomly chosen stem plays.
         polarity: probability, per stem, that its sign is flipped.
         equalise: bring the active parts of all stems to one RMS before the other gains.
     """
