@@ -213,6 +213,20 @@ def test_changed_keys_are_told_and_others_refused(
         make_trainer(tiny, songs, tmp_path, other, resume=True)
 
 
+def test_a_resumed_run_takes_the_optimiser_settings_of_its_recipe(
+    tiny: Separator, songs: Path, tmp_path: Path
+) -> None:
+    """Loading the optimiser's state once brought the old settings back with it."""
+    changed = recipe()
+    make_trainer(fresh(tiny), songs, tmp_path, changed).run()
+    settings = changed.optimiser.model_copy(update={"weight_decay": 0.123})
+    again = changed.model_copy(update={"optimiser": settings, "steps": changed.steps + 1})
+    trainer = make_trainer(fresh(tiny), songs, tmp_path, again, resume=True)
+    decays = {group["weight_decay"] for group in trainer.learner.optimiser.param_groups}
+    assert 0.123 in decays
+    assert trainer.learner.optimiser.state_dict()["state"]
+
+
 def test_unknown_stem_in_drop_is_named(tiny: Separator, songs: Path, tmp_path: Path) -> None:
     wrong = recipe(data={"seconds": 0.5, "drop": {"vocal": 0.1}})
     with pytest.raises(RecipeError, match="'vocal', which is no source"):
