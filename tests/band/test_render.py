@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from stemwise.activity import read_activity
 from stemwise.band import render as render_module
 from stemwise.band.bass import play_bass
 from stemwise.band.drums import play_drums
@@ -267,7 +268,10 @@ def test_stem_files_hold_the_mixture_and_four_stems(tmp_path: Path) -> None:
 
     (path,) = render_folder(tmp_path, 1, 3, layout="stem.mp4", duration=3.0)
     assert path.name == "band-3-00000.stem.mp4"
-    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    labels = read_activity(tmp_path / "band-3-00000.activity.csv")
+    assert labels.sources == ("vocals", "drums", "bass", "other")
+    names = {entry.name for entry in tmp_path.iterdir()}
+    assert names == {path.name, "band-3-00000.activity.csv"}
     streams = read_stem_file(path)
     assert set(streams) == {"mixture", *STEMS}
     total = sum((streams[name].samples for name in STEMS), np.zeros((2, 3 * 44100), np.float32))

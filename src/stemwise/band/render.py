@@ -148,8 +148,9 @@ def render_folder(
     """Render `count` songs below `root`, yielding each track's path as it is finished.
 
     Layout "folder": `<root>/<track>/{mixture,vocals,drums,bass,other}.flac`, `activity.csv` and
-    `song.json`; "stem.mp4": `<root>/<track>.stem.mp4`. Tracks that exist are skipped, so a
-    stopped run can be continued; song i depends on (seed, i) only, never on the workers.
+    `song.json`; "stem.mp4": `<root>/<track>.stem.mp4` and `<track>.activity.csv`. Tracks that
+    exist are skipped, so a stopped run can be continued; song i depends on (seed, i) only, never on
+    the workers.
     """
     if layout not in ("folder", "stem.mp4"):
         raise OutputError(f"unknown layout '{layout}': choose folder or stem.mp4")
@@ -229,13 +230,20 @@ def song_seed(seed: int, index: int) -> int:
 
 
 def _render_track(job: _Job) -> Path:
-    """Render one track under a temporary name, then give it its own."""
+    """Render one track under a temporary name, then give it its own.
+
+    The labels of a stem file lie beside it and are there first, so that no track lacks them.
+    """
+    from stemwise.activity import confidence_from_stems, write_activity
+
     rendered = render_song(song_seed(job.seed, job.index), **job.options)
     temporary = job.target.with_name(f".{job.name}.{os.getpid()}.part")
     try:
         if job.layout == "stem.mp4":
             temporary = temporary.with_name(temporary.name + ".stem.mp4")
             _write_stem_file(temporary, rendered)
+            labels = job.target.with_name(f"{job.name}.activity.csv")
+            write_activity(labels, confidence_from_stems(rendered.stems, rendered.sample_rate))
         else:
             temporary.mkdir(parents=True)
             _write_folder(temporary, rendered, job)
