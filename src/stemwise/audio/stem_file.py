@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -13,19 +12,18 @@ from stemwise.audio.format import Audio, Samples
 from stemwise.audio.libav import LibavEncoder
 from stemwise.audio.part import PartFile, output_errors
 from stemwise.audio.read import read
+from stemwise.audio.staged import StagedWriter
 from stemwise.errors import AudioError
 
 STEM_NAMES = ("mixture", "drums", "bass", "other", "vocals")
 
 
-class StemFileWriter:
+class StemFileWriter(StagedWriter):
     """Write equally long stereo blocks of every stem; `close` renames the file to `path`."""
 
     def __init__(self, part: PartFile, encoder: LibavEncoder, names: tuple[str, ...]) -> None:
-        self.path, self.names = part.path, names
-        self.samples = 0
-        self._part, self._encoder = part, encoder
-        self._open = True
+        super().__init__(part, encoder)
+        self.names, self._encoder = names, encoder
 
     def write(self, blocks: Mapping[str, Samples]) -> None:
         """Append one block (2, sample) per name; mono blocks (1, sample) go to both channels."""
@@ -41,43 +39,6 @@ class StemFileWriter:
         with output_errors(self.path):
             self._encoder.write_streams(stereo)
         self.samples += lengths.pop()
-
-    def close(self) -> None:
-        """Finish the file and give it its name."""
-        if not self._open:
-            return
-        if not self.samples:
-            self.abort()
-            raise AudioError(f"{self.path} was not written because there are no samples for it")
-        try:
-            with output_errors(self.path):
-                self._encoder.finish()
-            self._part.commit()
-            self._open = False
-        except BaseException:
-            self.abort()
-            raise
-
-    def abort(self) -> None:
-        """Remove the unfinished file."""
-        if self._open:
-            self._open = False
-            self._encoder.abort()
-            self._part.discard()
-
-    def __enter__(self) -> StemFileWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self.abort()
 
 
 def create_stem_file(

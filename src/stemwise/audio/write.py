@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ from stemwise.audio.decoders import VORBIS_ORDERS
 from stemwise.audio.format import Audio, AudioFormat, Samples
 from stemwise.audio.libav import LibavEncoder
 from stemwise.audio.part import PartFile, Sink, output_errors
+from stemwise.audio.staged import Finisher, StagedWriter
 from stemwise.audio.tags import tag_flac
 from stemwise.audio.wav import WavEncoder, quantise
 from stemwise.errors import AudioError
@@ -24,20 +24,14 @@ _VORBIS_BITRATES = (64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 500)
 _VORBIS_STEP = 4096  # libsndfile's Vorbis encoder keeps one call's block on the stack
 
 
-class Encoder(Protocol):
+class Encoder(Finisher, Protocol):
     """Turns blocks into the bytes of one file."""
 
     def write(self, block: Samples) -> None:
         """Append (channel, sample)."""
 
-    def finish(self) -> None:
-        """Complete the file and close it."""
 
-    def abort(self) -> None:
-        """Close the file as it is."""
-
-
-class AudioWriter:
+class AudioWriter(StagedWriter):
     """Write float32 (channel, sample) blocks; `close` renames the finished file to `path`.
 
     As a context manager it closes on a clean exit and removes everything on an exception. Integers
@@ -45,10 +39,9 @@ class AudioWriter:
     """
 
     def __init__(self, part: PartFile, encoder: Encoder, sample_rate: int, channels: int) -> None:
-        self.path, self.sample_rate, self.channels = part.path, sample_rate, channels
-        self.samples = 0
-        self._part, self._encoder = part, encoder
-        self._open = True
+        super().__init__(part, encoder)
+        self.sample_rate, self.channels = sample_rate, channels
+        self._encoder = encoder
 
     def write(self, block: Samples) -> None:
         """Append a block (channel, sample), nominal range [-1, 1]."""
@@ -60,43 +53,6 @@ class AudioWriter:
             with output_errors(self.path):
                 self._encoder.write(np.asarray(block, np.float32))
             self.samples += block.shape[1]
-
-    def close(self) -> None:
-        """Finish the file and give it its name; a failure removes it and raises OutputError."""
-        if not self._open:
-            return
-        if not self.samples:
-            self.abort()
-            raise AudioError(f"{self.path} was not written because there are no samples for it")
-        try:
-            with output_errors(self.path):
-                self._encoder.finish()
-            self._part.commit()
-            self._open = False
-        except BaseException:
-            self.abort()
-            raise
-
-    def abort(self) -> None:
-        """Remove the unfinished file."""
-        if self._open:
-            self._open = False
-            self._encoder.abort()
-            self._part.discard()
-
-    def __enter__(self) -> AudioWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            self.abort()
 
 
 class _SoundEncoder:
