@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from stemwise.activity import Activity, write_activity
 from stemwise.data import augment
 from stemwise.data.batch import Batch, Loader, collate
-from stemwise.data.sampling import Augmentation, Excerpt, Sampler
+from stemwise.data.sampling import FILTER_KNOTS, Augmentation, Excerpt, Sampler
 from stemwise.data.track import Track
 
 RATE, HOP, SAMPLES, SECONDS = 8000, 80, 4000, 5
@@ -76,13 +77,25 @@ ALL = {
     "drop": {"vocals": 0.3},
     "prefer_active": 0.5,
     "polarity": 0.5,
+    "width_db": 3.0,
+    "filter_db": 3.0,
+    "speed": 0.1,
 }
 
 
 def equal(a: Excerpt, b: Excerpt) -> bool:
     return a.origin == b.origin and all(
         np.array_equal(getattr(a, name), getattr(b, name))
-        for name in ("stems", "activity", "gains", "level", "swap", "supervised")
+        for name in (
+            "stems",
+            "activity",
+            "gains",
+            "level",
+            "swap",
+            "width",
+            "filters",
+            "supervised",
+        )
     )
 
 
@@ -188,7 +201,7 @@ def test_equalise_brings_active_parts_to_one_level(tracks: list[Track]) -> None:
 def test_missing_stems_are_unknown_not_zero(tmp_path: Path) -> None:
     song = _song(tmp_path / "partial", 4, vocals=True, stems=("vocals",))
     draw = Sampler([song], SOURCES, SOURCES, SAMPLES, HOP, 0, Augmentation(remix=1.0, gain_db=3.0))
-    batch = augment.apply(collate([draw.excerpt(0), draw.excerpt(1)]))
+    batch = augment.apply(collate([draw.excerpt(0), draw.excerpt(1)], RATE))
     assert batch.supervised.tolist() == [[True, False, False, False]] * 2
     assert batch.activity_known.all()
     assert not batch.stems[:, 1:].any()
@@ -199,7 +212,7 @@ def test_missing_stems_are_unknown_not_zero(tmp_path: Path) -> None:
 
 def test_apply_scales_and_swaps_all_stems_together(tracks: list[Track]) -> None:
     draw = sampler(tracks, gain_db=2.0, level_db=2.0, swap=0.5, polarity=0.5)
-    raw: Batch = collate([draw.excerpt(i) for i in range(8)])
+    raw: Batch = collate([draw.excerpt(i) for i in range(8)], RATE)
     assert raw.swap.any()
     assert not raw.swap.all()
     assert (raw.gains < 0).any()
@@ -213,3 +226,51 @@ def test_apply_scales_and_swaps_all_stems_together(tracks: list[Track]) -> None:
     assert torch.equal(again.stems, done.stems), "draws are applied once"
     mono = augment.apply(raw, channels=1)
     torch.testing.assert_close(mono.stems, done.stems.mean(2, keepdim=True))
+
+
+def test_speed_changes_pitch_and_labels_together(tracks: list[Track], tmp_path: Path) -> None:
+    pitch = 100.0
+    song = _song(tmp_path / "tone", 5, vocals=True)
+    time = np.arange(song.samples) / RATE
+    tone = 0.5 * np.sin(2 * np.pi * pitch * time)
+    soundfile.write(song.stems["bass"], np.stack([tone, tone], axis=1), RATE)
+    found = []
+    for i in range(20):
+        excerpt = sampler([song], speed=0.2).excerpt(i)
+        assert excerpt.stems.shape[-1] == SAMPLES
+        spectrum = np.abs(np.fft.rfft(excerpt.stems[2, 0] * np.hanning(SAMPLES)))
+        found.append(int(spectrum.argmax()) * RATE / SAMPLES / pitch)
+    assert 0.75 < min(found) < 0.9
+    assert 1.1 < max(found) < 1.25
+    for i in range(20):  # what sounds is what the labels say, at any speed
+        excerpt = sampler(tracks, speed=0.3, remix=0.5).excerpt(i)
+        centres = np.arange(1, excerpt.activity.shape[1] - 1) * HOP
+        loud = np.array(
+            [np.abs(excerpt.stems[0][:, c - HOP // 2 : c + HOP // 2]).max() > 0.01 for c in centres]
+        )
+        assert (loud != (excerpt.activity[0, 1:-1] > 0)).sum() <= 4
+
+
+def test_width_scales_the_side_of_the_whole_mix_alone(tracks: list[Track]) -> None:
+    draw = sampler(tracks, width_db=6.0)
+    raw = collate([draw.excerpt(i) for i in range(4)], RATE)
+    raw = replace(raw, stems=torch.randn(raw.stems.shape, generator=torch.manual_seed(0)))
+    done = augment.apply(raw).stems
+    torch.testing.assert_close(done.mean(2), raw.stems.mean(2), atol=1e-5, rtol=1e-5)
+    side, before = done[:, :, 0] - done[:, :, 1], raw.stems[:, :, 0] - raw.stems[:, :, 1]
+    torch.testing.assert_close(side, before * raw.width[:, None, None], atol=1e-5, rtol=1e-5)
+    assert len(set(raw.width.tolist())) == 4
+
+
+def test_filters_have_the_gains_of_their_knots() -> None:
+    samples, knots = 4 * RATE, len(FILTER_KNOTS)
+    time = torch.arange(samples) / RATE
+    decibels = torch.linspace(-6.0, 9.0, knots).reshape(1, 1, knots)
+    for knot, frequency in enumerate(FILTER_KNOTS):
+        if frequency >= RATE / 2:
+            continue
+        tone = torch.sin(2 * np.pi * frequency * time).expand(1, 1, 2, samples)
+        filtered = augment.filter_stems(tone, decibels, RATE)[..., RATE:-RATE]
+        change = 20 * torch.log10(filtered.square().mean() / tone[..., RATE:-RATE].square().mean())
+        assert float(change) / 2 == pytest.approx(float(decibels[0, 0, knot]), abs=0.3)
+        assert torch.equal(filtered[:, :, 0], filtered[:, :, 1])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from stemwise.data.batch import Batch
+from stemwise.data.sampling import FILTER_KNOTS
 from stemwise.errors import RecipeError
 from stemwise.models.separator import Grid, Prediction
 from stemwise.training.objectives import Distance, Spectral, activity_loss, crop_labels
@@ -30,6 +31,9 @@ def make_batch(supervised: torch.Tensor, known: torch.Tensor, frames: int = 5) -
         gains=torch.ones(batch, sources),
         level=torch.ones(batch),
         swap=torch.zeros(batch, dtype=torch.bool),
+        width=torch.ones(batch),
+        filters=torch.zeros(batch, sources, len(FILTER_KNOTS)),
+        sample_rate=8000,
         origins=(("a@0.00s",),) * batch,
     )
 

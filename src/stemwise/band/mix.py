@@ -20,6 +20,7 @@ from stemwise.band.effects import (
 # mean level of each stem's active RMS in dB: signal-to-rest ratios of released pop and rock mixes
 BALANCE = {"vocals": -3.0, "drums": -5.0, "bass": -7.0, "other": -4.0}
 CEILING = 0.985
+WIDEST = 8.0  # dB by which the side signal may be raised
 
 
 def mix(
@@ -41,14 +42,14 @@ def mix(
     spread = float(rng.uniform(0.7, 1.2))
     for name, members in parts.items():
         total = _sum(members)
-        level = BALANCE[name] + float(np.clip(rng.normal(0.0, 2.8), -5.5, 5.5)) * spread
+        level = BALANCE[name] + float(np.clip(rng.normal(0.0, 3.2), -7.5, 6.0)) * spread
         loud = active_rms(total, rate)
         gain = 0.1 * 10 ** (level / 20) / loud if loud > 1e-6 else 0.0
         stems[name] = {part: audio * np.float32(gain) for part, audio in members.items()}
         figures[name] = level
     if rng.random() < pumping:
         _duck(stems, rng, rate)
-    stems = _narrow(stems, rng, figures)
+    stems = _set_image(stems, rng, figures)
     bands = _mastering_bands(rng)
     stems = {
         name: {part: equalise(audio, rate, bands) for part, audio in members.items()}
@@ -80,16 +81,24 @@ def _total(stems: Mapping[str, Mapping[str, Samples]]) -> Samples:
     return add([_sum(members) for members in stems.values()])
 
 
-def _narrow(
+def _set_image(
     stems: dict[str, dict[str, Samples]], rng: np.random.Generator, figures: dict[str, float]
 ) -> dict[str, dict[str, Samples]]:
-    """One width for all stems, so that the mixture is as narrow as a released one."""
-    limit = float(rng.uniform(-20.0, -5.5))
+    """A width for each stem around one for all, so that the mixture is as wide as a released one.
+
+    Released mixes measure -20 to -4 dB of side to mid; a centred stem stays centred.
+    """
+    own = {name: 10 ** (float(np.clip(rng.normal(0.0, 2.5), -5.0, 5.0)) / 20) for name in stems}
+    stems = {
+        name: {part: set_width(audio, own[name]) for part, audio in members.items()}
+        for name, members in stems.items()
+    }
+    wanted = float(rng.uniform(-20.0, -4.0))
     ratio = side_to_mid(_total(stems))
-    figures["side_to_mid"] = min(limit, ratio)
-    if ratio <= limit:
-        return stems
-    width = 10 ** ((limit - ratio) / 20)
+    # a mix that has hardly any side signal is not blown up into one of reverberation
+    change = min(wanted - ratio, WIDEST) if ratio > -60.0 else 0.0
+    figures["side_to_mid"] = ratio + change
+    width = 10 ** (change / 20)
     return {
         name: {part: set_width(audio, width) for part, audio in members.items()}
         for name, members in stems.items()

@@ -32,5 +32,5 @@ def draw_bank(rng: np.random.Generator, family: str, split: str) -> VoiceBank:
         return formant_voice(rng, split)
     recorded = [voice for voice in voices if voice.natural]
     others = [voice for voice in voices if not voice.natural]
-    pool = recorded if rng.random() < 0.7 else others
+    pool = recorded if rng.random() < 0.75 else others
     return load_voice(pool[int(rng.integers(len(pool)))].name)

@@ -16,6 +16,7 @@ import soxr
 from stemwise.errors import StemwiseError
 
 CORPUS_RATE = 22050
+_PICO_RATE = 16000
 PACKAGES = {"flite": "flite", "espeak": "espeak-ng", "festival": "festival"}
 _PROGRAMS = {"flite": "flite", "espeak": "espeak-ng", "festival": "festival"}
 
@@ -48,6 +49,12 @@ def _recorded() -> list[Voice]:
         ("festival-kal", "festival", "kal_diphone", "english", False, "kal", False),
         ("festival-ked", "festival", "ked_diphone", "english", False, "ked", False),
         ("festival-slt", "festival", "cmu_us_slt_arctic_hts", "english", True, "slt", False),
+        ("pico-en-gb", "pico", "en-GB", "english", True, "pico-en-gb", False),
+        ("pico-en-us", "pico", "en-US", "english", True, "pico-en-us", False),
+        ("pico-de", "pico", "de-DE", "german", True, "pico-de", False),
+        ("pico-es", "pico", "es-ES", "spanish", True, "pico-es", True),
+        ("pico-fr", "pico", "fr-FR", "french", True, "pico-fr", False),
+        ("pico-it", "pico", "it-IT", "italian", True, "pico-it", False),
     ]
     return [Voice(n, p, i, lang, f, s, True, h) for n, p, i, lang, f, s, h in rows]
 
@@ -99,6 +106,8 @@ def require_program(program: str) -> str:
 
 def speak(voice: Voice, words: Sequence[str]) -> list[np.ndarray]:
     """Each word spoken by `voice`, float64 (sample) at 22050 Hz; failed words come back empty."""
+    if voice.program == "pico":
+        return _speak_pico(voice.identifier, words)
     program = require_program(voice.program)
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{index}.wav" for index in range(len(words))]
@@ -123,6 +132,19 @@ def speak(voice: Voice, words: Sequence[str]) -> list[np.ndarray]:
                 break
             subprocess.run(command, capture_output=True, timeout=60)
         return [_load(path) for path in paths]
+
+
+def _speak_pico(language: str, words: Sequence[str]) -> list[np.ndarray]:
+    try:
+        import ttspico
+    except ImportError as error:
+        raise VoiceError(
+            f"the voices of SVOX Pico need ttspico ({error}): install stemwise[band] "
+            "or render with the family 'dsp'"
+        ) from None
+    engine = ttspico.TtsEngine(language)
+    spoken = (np.frombuffer(engine.speak(word), dtype="<i2") / 32768.0 for word in words)
+    return [np.asarray(soxr.resample(samples, _PICO_RATE, CORPUS_RATE)) for samples in spoken]
 
 
 def _load(path: Path) -> np.ndarray:

@@ -28,8 +28,10 @@ class Batch:
         activity: float32 (batch, activity source, frame) in {0, 1}; frame i is centred at sample
             i * hop of the excerpt.
         activity_known: bool (batch, activity source).
-        gains: float32 (batch, source), level: float32 (batch,), swap: bool (batch,): drawn, and
-            applied to the samples by `augment.apply`.
+        gains: float32 (batch, source), level and width: float32 (batch,), swap: bool (batch,),
+            filters: float32 (batch, source, knot) in decibels: drawn by the sampler (see its
+            `Excerpt`), and applied to the samples by `augment.apply`.
+        sample_rate: in hertz.
         origins: per excerpt, the songs and times it was read from.
     """
 
@@ -41,6 +43,9 @@ class Batch:
     gains: Tensor
     level: Tensor
     swap: Tensor
+    width: Tensor
+    filters: Tensor
+    sample_rate: int
     origins: tuple[tuple[str, ...], ...]
 
     @property
@@ -59,7 +64,7 @@ class Batch:
         return replace(self, **moved)
 
 
-def collate(excerpts: Sequence[Excerpt]) -> Batch:
+def collate(excerpts: Sequence[Excerpt], sample_rate: int) -> Batch:
     """Stack excerpts of equal length into a batch."""
     rest = None
     if any(excerpt.rest is not None for excerpt in excerpts):
@@ -74,6 +79,9 @@ def collate(excerpts: Sequence[Excerpt]) -> Batch:
         gains=torch.from_numpy(np.stack([e.gains for e in excerpts])),
         level=torch.tensor([e.level for e in excerpts], dtype=torch.float32),
         swap=torch.tensor([e.swap for e in excerpts]),
+        width=torch.tensor([e.width for e in excerpts], dtype=torch.float32),
+        filters=torch.from_numpy(np.stack([e.filters for e in excerpts])),
+        sample_rate=sample_rate,
         origins=tuple(e.origin for e in excerpts),
     )
 
@@ -103,7 +111,8 @@ class Loader:
     def load(self, step: int) -> Batch:
         """Read batch number `step`."""
         first = step * self.batch
-        return collate([self.sampler.excerpt(i) for i in range(first, first + self.batch)])
+        excerpts = [self.sampler.excerpt(i) for i in range(first, first + self.batch)]
+        return collate(excerpts, self.sampler.tracks[0].sample_rate)
 
     def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
         """Batches start ... stop - 1; closing the iterator stops the threads."""

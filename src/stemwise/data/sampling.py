@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import soxr
 
 from stemwise.data.track import Track
 
 _TARGET_LEVEL = 0.1  # linear RMS that `equalise` brings a stem's active parts to
 _EQUALISE_LIMIT = 4.0  # largest gain or attenuation (12 dB): faint stems are not blown up
 _ACTIVE = 0.5  # label probability above which a frame counts as active
+FILTER_KNOTS = (60.0, 150.0, 400.0, 1000.0, 2500.0, 5000.0, 9000.0)
+"""Frequencies in hertz at which a stem's random filter is drawn."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,12 @@ class Augmentation:
         prefer_active: probability that an excerpt is one in which a randomly chosen stem plays.
         polarity: probability, per stem, that its sign is flipped.
         equalise: bring the active parts of all stems to one RMS before the other gains.
+        width_db: standard deviation of the gain of the whole mix's side signal, in decibels; what
+            is centred stays centred.
+        filter_db: standard deviation of a stem's smooth random filter at each of FILTER_KNOTS, in
+            decibels; both channels get the same.
+        speed: a stem is played faster or slower by up to this share, pitch and formants with it;
+            the stems of one song keep together.
     """
 
     remix: float = 0.0
@@ -42,6 +51,9 @@ class Augmentation:
     prefer_active: float = 0.0
     polarity: float = 0.0
     equalise: bool = False
+    width_db: float = 0.0
+    filter_db: float = 0.0
+    speed: float = 0.0
 
 
 @dataclass
@@ -59,6 +71,8 @@ class Excerpt:
         gains: float32 (source,), signed linear gain of each stem; 0 for a dropped one.
         level: linear gain of the whole mix.
         swap: whether the channels are exchanged.
+        width: linear gain of the whole mix's side signal.
+        filters: float32 (source, knot), each stem's filter in decibels at FILTER_KNOTS.
         origin: "track@seconds" of every song that was read, for error messages.
     """
 
@@ -70,6 +84,8 @@ class Excerpt:
     gains: np.ndarray
     level: float
     swap: bool
+    width: float
+    filters: np.ndarray
     origin: tuple[str, ...]
 
 
@@ -123,14 +139,19 @@ class Sampler:
         signs = np.where(rng.random(count) < augmentation.polarity, -1.0, 1.0)
         drops = np.array([augmentation.drop.get(source, 0.0) for source in self.sources])
         dropped = rng.random(count) < drops
+        width = float(10 ** (augmentation.width_db * rng.standard_normal() / 20))
+        filters = augmentation.filter_db * rng.standard_normal((count, len(FILTER_KNOTS)))
+        speeds = 1.0 + augmentation.speed * rng.uniform(-1.0, 1.0, count)
         song = self.tracks[int(rng.integers(len(self.tracks)))]
         whole = all(source in song.stems for source in self.sources)
         if whole:
-            origins = self._draw_origins(song, remix, rng)
-            excerpt = self._from_stems(origins, dropped)
-        else:  # what is missing can neither be remixed nor left out of the mix
-            gains, signs = np.ones(count), np.ones(count)
-            excerpt = self._from_mixture(song, self._draw_start(song, None, rng))
+            if not remix:
+                speeds[:] = speeds[0]
+            origins = self._draw_origins(song, remix, speeds, rng)
+            excerpt = self._from_stems(origins, dropped, speeds)
+        else:  # what is missing can neither be remixed, filtered nor left out of the mix
+            gains, signs, filters = np.ones(count), np.ones(count), np.zeros_like(filters)
+            excerpt = self._from_mixture(song, self._draw_start(song, None, self.samples, rng))
             origins = []
         if augmentation.equalise:
             gains = (
@@ -145,24 +166,34 @@ class Sampler:
         excerpt.gains = np.where(dropped & whole, 0.0, gains * signs).astype(np.float32)
         excerpt.level = level
         excerpt.swap = swap
+        excerpt.width = width
+        excerpt.filters = filters.astype(np.float32)
         return excerpt
 
+    def _read_length(self, track: Track, speed: float) -> int:
+        """Samples of a track that make an excerpt at `speed`; all of them where it is shorter."""
+        return min(track.samples, round(self.samples * speed))
+
     def _draw_origins(
-        self, song: Track, remix: bool, rng: np.random.Generator
+        self, song: Track, remix: bool, speeds: np.ndarray, rng: np.random.Generator
     ) -> list[tuple[Track, int]]:
         """Song and start of every stem: the same for all, or one of its own each for a remix."""
         if not remix:
-            return [(song, self._draw_start(song, None, rng))] * len(self.sources)
+            length = self._read_length(song, speeds[0])
+            return [(song, self._draw_start(song, None, length, rng))] * len(self.sources)
         origins: list[tuple[Track, int]] = []
-        for source in self.sources:
+        for source, speed in zip(self.sources, speeds, strict=True):
             choices = self._with_source[source]
             track = choices[int(rng.integers(len(choices)))]
-            origins.append((track, self._draw_start(track, source, rng)))
+            length = self._read_length(track, speed)
+            origins.append((track, self._draw_start(track, source, length, rng)))
         return origins
 
-    def _draw_start(self, track: Track, source: str | None, rng: np.random.Generator) -> int:
+    def _draw_start(
+        self, track: Track, source: str | None, length: int, rng: np.random.Generator
+    ) -> int:
         """A random start; with probability `prefer_active` of an excerpt in which a stem plays."""
-        last = track.samples - self.samples
+        last = track.samples - length
         start = int(rng.integers(last + 1))
         prefer = rng.random() < self.augmentation.prefer_active
         choice, position = rng.random(2)
@@ -178,18 +209,23 @@ class Sampler:
             return start
         centre = active[int(position * len(active))] / labels.frame_rate * track.sample_rate
         # Anywhere in the excerpt, not always in its middle: keep the uniform draw's fraction.
-        offset = start / max(1, last) * self.samples
+        offset = start / max(1, last) * length
         return int(np.clip(centre - offset, 0, last))
 
-    def _from_stems(self, origins: list[tuple[Track, int]], dropped: np.ndarray) -> Excerpt:
+    def _from_stems(
+        self, origins: list[tuple[Track, int]], dropped: np.ndarray, speeds: np.ndarray
+    ) -> Excerpt:
         excerpt = self._empty()
         names: list[str] = []
+        by_source: dict[str, tuple[Track, int, float]] = {}
         for i, (source, (track, start)) in enumerate(zip(self.sources, origins, strict=True)):
+            length = self._read_length(track, speeds[i])
             if not dropped[i]:
-                excerpt.stems[i] = track.read_stem(source, start, self.samples)
+                stem = track.read_stem(source, start, length)
+                excerpt.stems[i] = _stretched(stem, self.samples)
             names.append(_origin(track, start))
+            by_source[source] = (track, start, length / self.samples)
         excerpt.supervised[:] = True
-        by_source = dict(zip(self.sources, origins, strict=True))
         lost = dict(zip(self.sources, dropped, strict=True))
         for j, source in enumerate(self.activity_sources):
             if lost.get(source, False):
@@ -197,7 +233,7 @@ class Sampler:
             elif source in by_source:
                 self._label(excerpt, j, *by_source[source])
             elif len(set(names)) == 1:  # a label without stem belongs to its own song's mix
-                self._label(excerpt, j, *origins[0])
+                self._label(excerpt, j, *by_source[self.sources[0]])
         excerpt.origin = tuple(dict.fromkeys(names))
         return excerpt
 
@@ -211,17 +247,17 @@ class Sampler:
                 excerpt.supervised[i] = True
                 excerpt.rest -= excerpt.stems[i]
         for j in range(len(self.activity_sources)):
-            self._label(excerpt, j, track, start)
+            self._label(excerpt, j, track, start, 1.0)
         excerpt.origin = (_origin(track, start),)
         return excerpt
 
-    def _label(self, excerpt: Excerpt, row: int, track: Track, start: int) -> None:
+    def _label(self, excerpt: Excerpt, row: int, track: Track, start: int, speed: float) -> None:
         """Fill one row of activity by nearest time; leave it unknown where there is no label."""
         labels = track.labels
         source = self.activity_sources[row]
         if labels is None or source not in labels.sources:
             return
-        times = (start + self.hop * np.arange(self.frames)) / track.sample_rate
+        times = (start + speed * self.hop * np.arange(self.frames)) / track.sample_rate
         frames = np.rint(times * labels.frame_rate).astype(np.int64)
         probabilities = labels.probabilities[labels.sources.index(source)]
         frames = np.minimum(frames, len(probabilities) - 1)
@@ -238,8 +274,21 @@ class Sampler:
             gains=np.ones(len(self.sources), dtype=np.float32),
             level=1.0,
             swap=False,
+            width=1.0,
+            filters=np.zeros((len(self.sources), len(FILTER_KNOTS)), dtype=np.float32),
             origin=(),
         )
+
+
+def _stretched(stem: np.ndarray, samples: int) -> np.ndarray:
+    """Play a stem (channel, sample) faster or slower so that it lasts `samples`."""
+    if stem.shape[1] == samples:
+        return stem
+    played = soxr.resample(stem.T, stem.shape[1], samples, quality="MQ").T
+    fitted = np.zeros((len(stem), samples), dtype=np.float32)
+    length = min(samples, played.shape[1])
+    fitted[:, :length] = played[:, :length]
+    return fitted
 
 
 def _origin(track: Track, start: int) -> str:

@@ -45,6 +45,9 @@ class DataSection(_Section):
     prefer_active: float = Field(default=0.0, ge=0, le=1)
     polarity: float = Field(default=0.0, ge=0, le=1)
     equalise: bool = False
+    width_db: float = Field(default=0.0, ge=0)
+    filter_db: float = Field(default=0.0, ge=0)
+    speed: float = Field(default=0.0, ge=0, lt=1)
     workers: int = Field(default=1, ge=0)
     ahead: int = Field(default=3, ge=1)
 
