@@ -213,16 +213,24 @@ def separate_file(
         )
 
 
+@dataclass(frozen=True)
+class Detection:
+    """When each source of a song plays, and what was wrong with the song's file."""
+
+    activity: Activity
+    warnings: tuple[str, ...] = ()
+
+
 def detect_file(
     engine: Engine,
     song: str | Path,
     *,
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
-) -> Activity:
+) -> Detection:
     """When each source of a song plays. Raises AudioError, ModelError, Cancelled."""
     with open_audio(song) as reader:
-        return detect_blocks(
+        activity = detect_blocks(
             engine,
             reader,
             reader.sample_rate,
@@ -231,6 +239,7 @@ def detect_file(
             progress=progress,
             cancel=cancel,
         )
+        return Detection(activity, tuple(reader.warnings))
 
 
 def detect_blocks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -83,6 +84,21 @@ def test_cut_off_mp3_is_separated_with_a_warning(
     assert result.err.startswith("stemwise: warning: cut.mp3 is cut off: ")
     frames = soundfile.info(tmp_path / "separated/cut/bass.wav").frames
     assert 90000 < frames < 110000
+
+
+def test_detect_warns_of_a_cut_off_song(stemwise: Stemwise, model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.mp3"
+    write(path, Audio(noise(200000).T.copy(), 44100))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    table = stemwise("detect", path.name, "-n", model)
+    assert table.status == 0
+    assert table.err.startswith("stemwise: warning: cut.mp3 is cut off: ")
+    assert table.out.startswith("cut.mp3\n")
+    told = stemwise("detect", path.name, "-n", model, "--json")
+    assert told.err == ""
+    assert [f"stemwise: warning: {one}\n" for one in json.loads(told.out)["warnings"]] == [
+        table.err
+    ]
 
 
 def test_file_where_the_output_folder_should_be(

@@ -15,6 +15,7 @@ from stemwise.cli.options import Device, Jobs, Json, Name, Quiet, Songs, one_of
 if TYPE_CHECKING:
     from stemwise.activity import Activity
     from stemwise.separation import Engine, Progress
+    from stemwise.songs import Detection
 
 FORMATS = ("table", "lab", "txt", "csv", "jams")
 
@@ -63,19 +64,24 @@ def detect(
     options = Options(device=device)
     Engine(separator, options)  # a device that is not there ends the command, not every song
 
-    def work(engine: Engine, song: Path, progress: Progress, cancel: threading.Event) -> Activity:
-        activity = detect_file(engine, song, progress=progress, cancel=cancel)
+    def work(engine: Engine, song: Path, progress: Progress, cancel: threading.Event) -> Detection:
+        found = detect_file(engine, song, progress=progress, cancel=cancel)
         if song in places:
-            _write(places[song], activity, threshold, minimum)
-        return activity
+            _write(places[song], found.activity, threshold, minimum)
+        return found
 
     with Board(not quiet and not json) as board:
 
-        def done(song: Path, activity: Activity) -> None:
+        def done(song: Path, found: Detection) -> None:
             if json:
                 place = places.get(song)
-                print_json(_facts(song, activity, threshold, minimum, place))
-            elif song in places:
+                print_json(_facts(song, found, threshold, minimum, place))
+                return
+            activity = found.activity
+            if not quiet:
+                for warning in found.warnings:
+                    board.print(f"stemwise: warning: {warning}", err=True)
+            if song in places:
                 if not quiet:
                     board.print(f"{song} -> {places[song]}")
             elif format == "table":
@@ -128,8 +134,9 @@ def _time(seconds: float) -> str:
 
 
 def _facts(
-    song: Path, activity: Activity, threshold: float, minimum: float, path: Path | None
+    song: Path, found: Detection, threshold: float, minimum: float, path: Path | None
 ) -> dict[str, object]:
+    activity = found.activity
     segments = activity.segments(threshold, minimum)
     return {
         "song": str(song),
@@ -139,5 +146,6 @@ def _facts(
             name: [[round(start, 4), round(end, 4)] for start, end in spans]
             for name, spans in segments.items()
         },
+        "warnings": list(found.warnings),
         "file": None if path is None else str(path),
     }
