@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -293,7 +293,8 @@ class ActivityTrack:
 
     def activity(self, duration: float) -> Activity:
         """The activity of all blocks, which are `duration` seconds of song."""
-        frames = self._frames[:, : self._count].copy()
+        # less than a sample at the network's rate has no frame, but every song has one, at 0 s
+        frames = self._frames[:, : max(1, self._count)].copy()
         return Activity(self._sources, frames, self._frame_rate, duration)
 
 
@@ -306,12 +307,15 @@ def _existing(plan: Plan) -> FileResult:
     """The result of a song that was separated before."""
     first = next(iter(plan.stems.values()))
     with open_audio(first) as reader:
-        rate, channels = reader.sample_rate, reader.channels
-        samples = reader.info.samples or 0
+        rate, channels, info = reader.sample_rate, reader.channels, reader.info
+    samples = info.samples
+    if samples is None:
+        samples = round((info.duration or 0) * rate)
     if plan.activity is None:
         activity = Activity((), np.zeros((0, 0), np.float32), 1.0, samples / rate)
     else:
-        activity = read_activity(plan.activity)
+        # a table of frames does not tell how much of the last one is song
+        activity = replace(read_activity(plan.activity), duration=samples / rate)
     return FileResult(
         plan.song,
         plan.stems,

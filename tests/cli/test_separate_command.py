@@ -198,6 +198,18 @@ def test_skip_existing(stemwise: Stemwise, model: Path, tmp_path: Path) -> None:
     assert stem.is_file()
 
 
+@pytest.mark.parametrize("rate", [44100, 192000])
+def test_skip_existing_takes_songs_of_one_sample(
+    stemwise: Stemwise, model: Path, tmp_path: Path, rate: int
+) -> None:
+    song(tmp_path / "a.wav", 1, rate)
+    arguments = ("separate", "a.wav", "-n", model, "--skip-existing", "--json")
+    first, second = (json.loads(stemwise(*arguments).out) for _ in range(2))
+    assert (first["skipped"], second["skipped"]) == (False, True)
+    for key in ("samples", "duration", "active"):
+        assert second[key] == first[key]
+
+
 def test_report(stemwise: Stemwise, model: Path, tmp_path: Path) -> None:
     song(tmp_path / "a.wav", 44100)
     result = stemwise("separate", "a.wav", "-n", model, "--report")
