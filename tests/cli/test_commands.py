@@ -38,6 +38,15 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_names_weights_and_cards_of_models_need_no_torch() -> None:
+    code = (
+        "import sys; from stemwise.models import NETWORKS, read_card, weights;"
+        "print(read_card(next(iter(weights()))).network in NETWORKS, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"
+
+
 def test_detect_table(stemwise: Stemwise, model: Path, tmp_path: Path) -> None:
     song(tmp_path / "a.wav", 44100)
     result = stemwise("detect", "a.wav", "-n", model, "--threshold", 0)
