@@ -32,4 +32,4 @@ class Cancelled(StemwiseError):  # noqa: N818  # it is no error to be asked to s
 
 
 class AudioWarning(UserWarning):
-    """Audio that was read only in part."""
+    """Audio that was read, or its cover written, only in part."""

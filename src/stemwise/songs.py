@@ -207,7 +207,7 @@ def separate_file(
             samples,
             writing.levels,
             gain,
-            tuple(reader.warnings),
+            (*reader.warnings, *(f"{song}: {one}" for one in writing.warnings)),
             time.perf_counter() - started,
             report_path=plan.report,
         )

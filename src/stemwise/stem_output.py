@@ -97,6 +97,8 @@ class StemOutput:
         check_places(plan)
         self.plan, self.format, self.clip_mode = plan, format, clip_mode
         self.gain = 1.0
+        self.warnings: list[str] = []
+        """What the files cannot hold."""
         self._rate, self._channels = sample_rate, channels
         self._tags, self._cover, self._cancel = dict(tags or {}), cover, cancel
         self._meters = {name: _Meter() for name in plan.stems}
@@ -206,7 +208,7 @@ class StemOutput:
         (self._staging / folder).mkdir(exist_ok=True)
         for name, file in names.items():
             with self._named(name):
-                self._writers[name] = create_audio(
+                writer = self._writers[name] = create_audio(
                     self._staging / folder / file,
                     self._rate,
                     self._channels,
@@ -214,6 +216,8 @@ class StemOutput:
                     tags=self._tags,
                     cover=self._cover,
                 )
+                # the same of every stem
+                self.warnings += [one for one in writer.warnings if one not in self.warnings]
 
     def _close(self) -> None:
         for name, writer in self._writers.items():

@@ -14,6 +14,7 @@ from stemwise.audio import (
     Audio,
     AudioError,
     AudioFormat,
+    AudioWarning,
     create_audio,
     open_audio,
     probe,
@@ -198,6 +199,17 @@ def test_float_keeps_values_beyond_full_scale(tmp_path: Path) -> None:
     write(path, Audio(samples, 44100), format=AudioFormat("wav", "float32"))
     np.testing.assert_array_equal(read(path).samples, samples)
     assert probe(path).codec == "float"
+
+
+def test_flac_goes_without_a_cover_that_it_cannot_hold(tmp_path: Path) -> None:
+    path = tmp_path / "song.flac"
+    cover = png() + bytes(1 << 24)
+    audio = Audio(np.full((1, 100), 0.25, np.float32), 44100, {"title": "A"}, cover)
+    with pytest.warns(AudioWarning, match=r"the cover of 16\.0 MiB is left out"):
+        write(path, audio)
+    found = read(path)
+    np.testing.assert_array_equal(found.samples, audio.samples)
+    assert (found.tags["title"], found.cover) == ("A", None)
 
 
 @pytest.mark.parametrize("cover", ["png", "jpeg"])

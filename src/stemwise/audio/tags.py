@@ -13,6 +13,7 @@ import av
 from stemwise.audio.decoders import open_container
 from stemwise.errors import AudioError
 
+_FLAC_BLOCK = (1 << 24) - 1  # bytes of a metadata block, whose length has 24 bits
 # what containers and encoders say about themselves, not about the song
 _TECHNICAL = {
     "encoder", "major_brand", "minor_version", "compatible_brands", "creation_time", "language",
@@ -87,6 +88,11 @@ def picture_block(cover: bytes) -> bytes:
         + b"".join(number.to_bytes(4, "big") for number in numbers)
         + cover
     )
+
+
+def fits_flac(cover: bytes) -> bool:
+    """Whether a FLAC file can hold the picture."""
+    return len(picture_block(cover)) <= _FLAC_BLOCK
 
 
 def ogg_picture(cover: bytes) -> str:

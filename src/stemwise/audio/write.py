@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -15,9 +16,9 @@ from stemwise.audio.format import Audio, AudioFormat, Samples
 from stemwise.audio.libav import LibavEncoder
 from stemwise.audio.part import PartFile, Sink, output_errors
 from stemwise.audio.staged import Finisher, StagedWriter
-from stemwise.audio.tags import tag_flac
+from stemwise.audio.tags import fits_flac, tag_flac
 from stemwise.audio.wav import WavEncoder, quantise
-from stemwise.errors import AudioError
+from stemwise.errors import AudioError, AudioWarning
 
 # kbit/s of Vorbis qualities 0 to 1 at 44.1 kHz stereo (libsndfile counts them from 1 down to 0)
 _VORBIS_BITRATES = (64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 500)
@@ -35,12 +36,14 @@ class AudioWriter(StagedWriter):
     """Write float32 (channel, sample) blocks; `close` renames the finished file to `path`.
 
     As a context manager it closes on a clean exit and removes everything on an exception. Integers
-    are rounded half to even and clipped at full scale, without dither. Raises OutputError.
+    are rounded half to even and clipped at full scale, without dither. `warnings` lists what the
+    file could not hold. Raises OutputError.
     """
 
     def __init__(self, part: PartFile, encoder: Encoder, sample_rate: int, channels: int) -> None:
         super().__init__(part, encoder)
         self.sample_rate, self.channels = sample_rate, channels
+        self.warnings: list[str] = []
         self._encoder = encoder
 
     def write(self, block: Samples) -> None:
@@ -135,13 +138,20 @@ def create_audio(
 
     Tags survive in every format (wav and ogg hold title, artist, album, date, track, genre, comment
     and copyright; the others any), the JPEG or PNG `cover` in flac, mp3, opus and m4a; wav and ogg
-    files have no common place for it, and it is left out there. Raises AudioError for what the
-    format cannot hold, OutputError for what cannot be written.
+    files have no common place for it, and it is left out there; from a flac file it is left out
+    with an AudioWarning where it is too large. Raises AudioError for what the format cannot hold,
+    OutputError for what cannot be written.
     """
     path = Path(path)
     kind = AudioFormat.of(path) if format is None else format
     if not 1 <= channels <= 8 or sample_rate <= 0:
         raise AudioError(f"{path} cannot hold {channels} channels at {sample_rate} Hz")
+    complaints = []
+    if kind.extension == "flac" and cover is not None and not fits_flac(cover):
+        size = len(cover) / (1 << 20)
+        complaints.append(f"the cover of {size:.1f} MiB is left out: FLAC holds less than 16 MiB")
+        warnings.warn(f"{path}: {complaints[0]}", AudioWarning, stacklevel=2)
+        cover = None
     part = PartFile(path)
     try:
         with output_errors(path):
@@ -149,7 +159,9 @@ def create_audio(
     except BaseException:
         part.discard()
         raise
-    return AudioWriter(part, encoder, sample_rate, channels)
+    writer = AudioWriter(part, encoder, sample_rate, channels)
+    writer.warnings += complaints
+    return writer
 
 
 def _encoder(
