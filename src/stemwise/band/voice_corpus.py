@@ -32,6 +32,7 @@ from stemwise.band.voice_bank import (
 )
 from stemwise.band.voice_sources import CORPUS_RATE, VOICES, Voice, VoiceError, speak
 from stemwise.band.voice_words import draw_words
+from stemwise.cache import cache_folder
 
 _LAYOUT = 1  # part of the file names: raised when the stored frames change
 _WORDS = {True: 120, False: 70}  # recorded speakers get more words than formant synthesisers
@@ -39,8 +40,7 @@ _WORDS = {True: 120, False: 70}  # recorded speakers get more words than formant
 
 def corpus_folder() -> Path:
     """Folder of the analysed voices."""
-    root = os.environ.get("STEMWISE_CACHE")
-    return (Path(root) if root else Path.home() / ".cache" / "stemwise") / "voices"
+    return cache_folder("voices")
 
 
 def _load_pyworld() -> Any:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stemwise.models.catalogue import Weights, weights
 from stemwise.models.checkpoint import Card, load, read_card, save
-from stemwise.models.registry import NETWORKS, Weights, build, weights
+from stemwise.models.registry import NETWORKS, build
 
 if TYPE_CHECKING:
     from stemwise.models.separator import Grid, Prediction, Separator

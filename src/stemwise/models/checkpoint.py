@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemwise.errors import ModelError, OutputError
-from stemwise.models.registry import NETWORKS, build, nearest, weights
+from stemwise.models.catalogue import weights
+from stemwise.models.registry import NETWORKS, build, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -58,13 +60,11 @@ def locate(name: str | Path) -> Path:
     """The checkpoint file of a trained model's name or of a path. Raises ModelError for neither."""
     known = weights()
     if str(name) in known:
-        path = known[str(name)].path
-        if not path.is_file():
-            raise ModelError(
-                f"The weights of {name!r} are missing from this installation ({path}): "
-                "install stemwise again."
-            )
-        return path
+        entry = known[str(name)]
+        if not entry.present:
+            cure = "load them once" if entry.published else "install stemwise again"
+            raise ModelError(f"The weights of {entry.name!r} are not at {entry.path}: {cure}.")
+        return entry.path
     path = Path(name)
     if path.is_file():
         return path
@@ -94,29 +94,37 @@ def read_card(name: str | Path) -> Card:
     return Card(content["network"], content["config"], content.get("metadata", {}))
 
 
+def misfits(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:
+    """What is missing, unexpected or of another shape in `found`, by name; "" where all fits."""
+    problems = [f"missing {key}" for key in expected if key not in found]
+    problems += [f"unexpected {key}" for key in found if key not in expected]
+    problems += [
+        f"{key} is {tuple(found[key].shape)}, not {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in found and found[key].shape != value.shape
+    ]
+    return "; ".join(problems[:8]) + (" ..." if len(problems) > 8 else "")
+
+
 def load(name: str | Path, device: str | torch.device = "cpu", **config: Any) -> Separator:
     """A separator with trained weights, ready for inference.
 
-    name: a trained model or a checkpoint's path. config: options that replace the stored ones and
-    leave the parameters' shapes alone (`sample_rate=` of `band-unet`). Raises ModelError, listing
-    what does not fit, and never loads in part.
+    name: a trained model, whose weights are downloaded where they are published and not here yet,
+    or a checkpoint's path. config: options that replace the stored ones and leave the parameters'
+    shapes alone (`sample_rate=` of `band-unet`). Raises ModelError, listing what does not fit, and
+    never loads in part; DownloadError where weights cannot be downloaded.
     """
     from safetensors.torch import load_file
 
-    path = locate(name)
+    from stemwise.models.fetch import fetch
+
+    known = weights().get(str(name))
+    path = locate(name) if known is None else fetch(known)
     card = read_card(path)
     separator = build(card.network, **{**card.config, **config})
     tensors = load_file(path)
-    expected = separator.state_dict()
-    problems = [f"missing {key}" for key in expected if key not in tensors]
-    problems += [f"unexpected {key}" for key in tensors if key not in expected]
-    problems += [
-        f"{key} is {tuple(tensors[key].shape)}, not {tuple(value.shape)}"
-        for key, value in expected.items()
-        if key in tensors and tensors[key].shape != value.shape
-    ]
+    problems = misfits(separator.state_dict(), tensors)
     if problems:
-        shown = "; ".join(problems[:8]) + (" ..." if len(problems) > 8 else "")
-        raise ModelError(f"{path} does not fit the network {card.network!r}: {shown}.")
+        raise ModelError(f"{path} does not fit the network {card.network!r}: {problems}.")
     separator.load_state_dict(tensors)
     return separator.to(device).eval()

@@ -1,4 +1,4 @@
-"""Which networks there are, and which trained weights come with the package.
+"""Which networks there are; `stemwise.models.catalogue` has the weights.
 
 A network's own module is imported only when it is built.
 """
@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemwise.errors import ModelError
@@ -32,30 +30,6 @@ NETWORKS: dict[str, Network] = {
     "band-unet": Network("stemwise.models.band_unet", "BandUNet", "stemwise's own"),
     "joint-unet": Network("stemwise.models.joint_unet", "JointUNet", "Stoller et al. 2018"),
 }
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A trained model: its checkpoint and what one may do with it."""
-
-    name: str
-    network: str
-    path: Path
-    licence: str
-    summary: str
-
-
-def weights() -> dict[str, Weights]:
-    """Trained models by name, whether or not their files are present."""
-    folder = Path(str(files("stemwise.models") / "weights"))
-    band = Weights(
-        "band",
-        "band-unet",
-        folder / "band.safetensors",
-        "MIT",
-        "vocals, drums, bass, other and when each plays; learnt from rendered songs only",
-    )
-    return {band.name: band}
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
