@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stemwise.cli.batch import Board, Failure, print_json, run_songs, summary
+from stemwise.cli.download import Offline, obtain
 from stemwise.cli.options import Device, Jobs, Json, Name, Quiet, Songs, one_of
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def detect(
     ] = 0.1,
     device: Device = "auto",
     jobs: Jobs = 1,
+    offline: Offline = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -60,6 +62,7 @@ def detect(
     if out is not None:
         places = {song: out / f"{track_name(song)}.{format}" for song in songs}
         refuse_clashes([Plan(song, song.stem, out, {}, places[song]) for song in songs])
+    obtain(name, offline=offline, shown=not quiet and not json)
     separator = models.load(name)
     options = Options(device=device)
     Engine(separator, options)  # a device that is not there ends the command, not every song

@@ -10,6 +10,7 @@ import typer
 
 from stemwise import __version__
 from stemwise.cli.batch import Board, Failure, print_json, run_songs, summary
+from stemwise.cli.download import Offline, obtain
 from stemwise.cli.options import Device, Jobs, Json, Name, Quiet, Songs, one_of, usage
 from stemwise.naming import track_name
 
@@ -73,6 +74,7 @@ def separate(
     report: Annotated[bool, typer.Option("--report", help="Write a page to look and listen.")] = (
         False
     ),
+    offline: Offline = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -107,6 +109,7 @@ def separate(
             skip_existing,
             report,
         )
+    obtain(name, offline=offline, shown=not quiet and not json)
     separator = models.load(name)
     with usage():
         output.names(separator.sources)
