@@ -142,13 +142,79 @@ def test_a_stopped_run_continues_and_leaves_nothing_half_written(
             raise OSError("disk full")
 
     monkeypatch.setattr(render_module, "_write_folder", breaking)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OutputError, match=r"band-1-00001 could not be written \(disk full\)"):
         list(render_folder(tmp_path, 3, 1, **options))
     assert [path.name for path in tmp_path.iterdir()] == ["band-1-00000"]
     assert not (tmp_path / "band-1-00000" / "mixture.flac").exists()
     rest = [path.name for path in render_folder(tmp_path, 3, 1, **options)]
     assert rest == ["band-1-00001", "band-1-00002"]
     assert list(render_folder(tmp_path, 3, 1, **options)) == []
+
+
+@pytest.mark.parametrize("layout", ["folder", "stem.mp4"])
+def test_tracks_that_were_rendered_otherwise_are_refused(tmp_path: Path, layout: str) -> None:
+    def render(**options: object) -> list[Path]:
+        given = {"sample_rate": 44100, "duration": 3.0, "layout": layout, **options}
+        return list(render_folder(tmp_path, 1, 2, **given))  # type: ignore[arg-type]
+
+    other = "stem.mp4" if layout == "folder" else "folder"
+    assert len(render()) == 1
+    for options, sentence in (
+        ({"held_out": True}, "rendered with held out False, not True"),
+        ({"family": "sampled"}, "rendered with family 'dsp', not 'sampled'"),
+        ({"sample_rate": 48000}, "rendered with sample rate 44100, not 48000"),
+        ({"duration": None}, r"rendered with duration 3\.0, not None"),
+        ({"layout": other}, f"rendered with the layout '{layout}', not '{other}'"),
+    ):
+        with pytest.raises(OutputError, match=sentence):
+            render(**options)
+    assert render() == []
+    [record] = [*tmp_path.rglob("*song.json")]
+    record.unlink()
+    with pytest.raises(OutputError, match=r"cannot be read from .*song\.json"):
+        render()
+
+
+LIMITED = """
+import resource, sys
+from stemwise.cli import run
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+sys.exit(run(["render", "out", "--duration", "3", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.parametrize("layout", ["folder", "stem.mp4"])
+def test_full_disk(tmp_path: Path, layout: str) -> None:
+    # a limit on the size of files fails in the same calls as a disk without space
+    command = [sys.executable, "-c", LIMITED, "--layout", layout]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("stemwise: out/band-0-00000")
+    assert done.stderr.count("\n") == 1
+    assert "could not be written because the disk is full" in done.stderr
+    assert ".part" not in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_stems_beyond_full_scale_do_not_wrap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = {name: np.zeros((2, RATE), np.float32) for name in STEMS}
+    wave = np.sin(np.arange(RATE, dtype=np.float32) / 20) * np.ones((2, 1), np.float32)
+    plain["bass"], plain["drums"] = 1.6 * wave, -1.3 * wave
+
+    def loud(*_: object, **__: object) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, float]]:
+        return {name: {name: audio} for name, audio in plain.items()}, {"loudness": -10.0}
+
+    monkeypatch.setattr(render_module, "mix", loud)
+    [track] = render_folder(tmp_path, 1, 1, sample_rate=RATE, duration=1.0)
+    read = {file.stem: soundfile.read(file, dtype="int16")[0] for file in track.glob("*.flac")}
+    gain = 0.985 / float(np.abs(plain["bass"]).max())
+    for name in STEMS:
+        np.testing.assert_allclose(read[name].T / 32767, plain[name] * gain, atol=1e-4)
+    assert np.array_equal(sum(read[name].astype(int) for name in STEMS), read["mixture"])
+    told = json.loads((track / "song.json").read_text(encoding="utf-8"))
+    assert told["levels"]["loudness"] == pytest.approx(-10 + 20 * np.log10(gain))
 
 
 def test_workers_do_not_change_the_songs(tmp_path: Path) -> None:
@@ -271,7 +337,7 @@ def test_stem_files_hold_the_mixture_and_four_stems(tmp_path: Path) -> None:
     labels = read_activity(tmp_path / "band-3-00000.activity.csv")
     assert labels.sources == ("vocals", "drums", "bass", "other")
     names = {entry.name for entry in tmp_path.iterdir()}
-    assert names == {path.name, "band-3-00000.activity.csv"}
+    assert names == {path.name, "band-3-00000.activity.csv", "band-3-00000.song.json"}
     streams = read_stem_file(path)
     assert set(streams) == {"mixture", *STEMS}
     total = sum((streams[name].samples for name in STEMS), np.zeros((2, 3 * 44100), np.float32))

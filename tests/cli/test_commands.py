@@ -139,7 +139,8 @@ def test_render_stem_file_without_singing(stemwise: Stemwise, tmp_path: Path) ->
     assert result.status == 0, result.err
     path = tmp_path / "out" / "band-5-00000.stem.mp4"
     labels = path.with_name("band-5-00000.activity.csv")
-    assert set((tmp_path / "out").iterdir()) == {path, labels}
+    record = path.with_name("band-5-00000.song.json")
+    assert set((tmp_path / "out").iterdir()) == {path, labels, record}
     stems = read_stem_file(path)
     assert {one.samples.shape for one in stems.values()} == {(2, 66150)}
     assert np.abs(stems["vocals"].samples).max() < 1e-3

@@ -13,21 +13,23 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
+from stemwise.audio import Audio, write
+from stemwise.audio.part import PartFile, output_errors
 from stemwise.band.bass import play_bass
 from stemwise.band.drums import play_drums
 from stemwise.band.effects import Samples, add
 from stemwise.band.harmony import play_other
-from stemwise.band.mix import mix
+from stemwise.band.mix import CEILING, mix
 from stemwise.band.song import BandError, Song, compose
 from stemwise.errors import OutputError
+from stemwise.stem_output import make_folder
 
 STEMS = ("vocals", "drums", "bass", "other")
 FAMILIES = ("dsp", "sampled")
@@ -103,8 +105,29 @@ def render_song(
         "other": play_other(song, draws[3], sample_rate, family, kits),
     }
     mixed, levels = mix(parts, draws[4], sample_rate, pumping=0.6 * song.character.electronic)
+    mixed = _turned_down(mixed, levels)
     stems = {name: add(list(members.values())) for name, members in mixed.items()}
     return RenderedSong(song, sample_rate, stems, dict(mixed["other"]), levels, family, held_out)
+
+
+def _turned_down(
+    mixed: dict[str, dict[str, Samples]], levels: dict[str, float]
+) -> dict[str, dict[str, Samples]]:
+    """The song quieter as a whole where a stem or part alone is beyond +-1; adjusts its loudness.
+
+    What cancels in the mixture may do so, and 16 bits would wrap it.
+    """
+    alone = [audio for members in mixed.values() for audio in members.values()]
+    alone += [add(list(members.values())) for members in mixed.values()]
+    loudest = max(float(np.max(np.abs(audio), initial=0.0)) for audio in alone)
+    if loudest <= 1:
+        return mixed
+    gain = np.float32(CEILING / loudest)
+    levels["loudness"] += float(20 * np.log10(gain))
+    return {
+        name: {part: audio * gain for part, audio in members.items()}
+        for name, members in mixed.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -125,6 +148,19 @@ class _Job:
     @property
     def target(self) -> Path:
         return Path(self.root) / (self.name + (".stem.mp4" if self.layout == "stem.mp4" else ""))
+
+    @property
+    def record(self) -> Path:
+        """Where the description of the song is."""
+        if self.layout == "stem.mp4":
+            return Path(self.root) / f"{self.name}.song.json"
+        return self.target / "song.json"
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Everything that decides what the track holds, apart from its seed."""
+        files = {"mixture": self.mixture, "parts": self.parts, "suffix": self.suffix}
+        return {**self.options, **(files if self.layout == "folder" else {})}
 
 
 def render_folder(
@@ -148,15 +184,18 @@ def render_folder(
     """Render `count` songs below `root`, yielding each track's path as it is finished.
 
     Layout "folder": `<root>/<track>/{mixture,vocals,drums,bass,other}.flac`, `activity.csv` and
-    `song.json`; "stem.mp4": `<root>/<track>.stem.mp4` and `<track>.activity.csv`. Tracks that
-    exist are skipped, so a stopped run can be continued; song i depends on (seed, i) only, never on
-    the workers.
+    `song.json`; "stem.mp4": `<root>/<track>.stem.mp4`, `<track>.activity.csv` and
+    `<track>.song.json`. Tracks that exist are skipped, so a stopped run can be continued; song i
+    depends on (seed, i) only, never on the workers.
+
+    Raises OutputError where a track exists that was rendered otherwise, before anything is
+    rendered, and where nothing can be written.
     """
     if layout not in ("folder", "stem.mp4"):
         raise OutputError(f"unknown layout '{layout}': choose folder or stem.mp4")
     if suffix not in ("flac", "wav"):
         raise OutputError(f"unknown stem file type '{suffix}': choose flac or wav")
-    Path(root).mkdir(parents=True, exist_ok=True)
+    make_folder(Path(root))
     options = {
         "family": family,
         "sample_rate": sample_rate,
@@ -171,7 +210,7 @@ def render_folder(
         job = _Job(
             str(root), seed, index, layout, mixture, parts, suffix, {**options, "style": style}
         )
-        if not job.target.exists():
+        if not _is_rendered(job):
             jobs.append(job)
     _sweep(Path(root), jobs)
     if workers <= 1:
@@ -187,6 +226,35 @@ def render_folder(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: songs not begun stay so
             raise
+
+
+def _is_rendered(job: _Job) -> bool:
+    """Whether the track of a job exists; OutputError where it was rendered with other options."""
+    other = replace(job, layout="folder" if job.layout == "stem.mp4" else "stem.mp4")
+    if other.target.exists():
+        raise OutputError(
+            f"{other.target} was rendered with the layout '{other.layout}', not '{job.layout}': "
+            "choose another folder"
+        )
+    if not job.target.exists():
+        return False
+    try:
+        told = json.loads(job.record.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"how {job.target} was rendered cannot be read from {job.record} ({error}): "
+            "remove the track, or choose another folder"
+        ) from error
+    # tracks of earlier versions tell only how the song turned out: None, as composed, fits any
+    found, strict = told.get("asked", told), "asked" in told
+    for name, wanted in job.asked.items():
+        if name in found and found[name] != wanted and (strict or wanted is not None):
+            raise OutputError(
+                f"{job.target} was rendered with {name.replace('_', ' ')} {found[name]!r}, "
+                f"not {wanted!r}: "
+                "choose another folder, or the same options"
+            )
+    return True
 
 
 def _follow_parent() -> None:
@@ -232,33 +300,46 @@ def song_seed(seed: int, index: int) -> int:
 def _render_track(job: _Job) -> Path:
     """Render one track under a temporary name, then give it its own.
 
-    The labels of a stem file lie beside it and are there first, so that no track lacks them.
+    The labels and the description of a stem file lie beside it and are there first, so that no
+    track lacks them.
     """
     from stemwise.activity import confidence_from_stems, write_activity
 
     rendered = render_song(song_seed(job.seed, job.index), **job.options)
+    labels = confidence_from_stems(rendered.stems, rendered.sample_rate)
     temporary = job.target.with_name(f".{job.name}.{os.getpid()}.part")
     try:
         if job.layout == "stem.mp4":
             temporary = temporary.with_name(temporary.name + ".stem.mp4")
             _write_stem_file(temporary, rendered)
-            labels = job.target.with_name(f"{job.name}.activity.csv")
-            write_activity(labels, confidence_from_stems(rendered.stems, rendered.sample_rate))
+            write_activity(job.target.with_name(f"{job.name}.activity.csv"), labels)
+            with PartFile(job.record) as part, output_errors(job.record):
+                part.temporary.write_text(_description(rendered, job), encoding="utf-8")
         else:
-            temporary.mkdir(parents=True)
-            _write_folder(temporary, rendered, job)
-        os.replace(temporary, job.target)
-    except BaseException:
+            with output_errors(job.target):
+                temporary.mkdir(parents=True)
+                _write_folder(temporary, rendered, job)
+            write_activity(temporary / "activity.csv", labels)
+        with output_errors(job.target):
+            os.replace(temporary, job.target)
+    except BaseException as error:
         if temporary.is_dir():
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OutputError):  # it names what the user asked for
+            raise OutputError(str(error).replace(str(temporary), str(job.target))) from error
         raise
     return job.target
 
 
+def _description(rendered: RenderedSong, job: _Job) -> str:
+    told = {**rendered.description(), "asked": job.asked}
+    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+
+
 def quantised(stems: Mapping[str, Samples]) -> dict[str, npt.NDArray[np.int16]]:
-    """16-bit stems and the "mixture" that is their exact sum."""
+    """16-bit stems, within +-1 as `render_song` makes them, and "mixture", their exact sum."""
     whole = {name: np.round(audio * 32767.0).astype(np.int16) for name, audio in stems.items()}
     total = np.zeros_like(next(iter(whole.values())))
     for audio in whole.values():
@@ -267,23 +348,18 @@ def quantised(stems: Mapping[str, Samples]) -> dict[str, npt.NDArray[np.int16]]:
 
 
 def _write_folder(folder: Path, rendered: RenderedSong, job: _Job) -> None:
-    from stemwise.activity import confidence_from_stems, write_activity
-
     for name, audio in quantised(rendered.stems).items():
         if name != "mixture" or job.mixture:
-            soundfile.write(
-                folder / f"{name}.{job.suffix}", audio.T, rendered.sample_rate, "PCM_16"
-            )
+            _write_whole(folder / f"{name}.{job.suffix}", audio, rendered.sample_rate)
     for name, part in rendered.parts.items() if job.parts else ():
-        whole = np.round(part * 32767.0).astype(np.int16)
         target = folder / "parts" / f"{name}.{job.suffix}"
         target.parent.mkdir(exist_ok=True)
-        soundfile.write(target, whole.T, rendered.sample_rate, "PCM_16")
-    write_activity(
-        folder / "activity.csv", confidence_from_stems(rendered.stems, rendered.sample_rate)
-    )
-    text = json.dumps(rendered.description(), indent=1, ensure_ascii=False)
-    (folder / "song.json").write_text(text + "\n", encoding="utf-8")
+        _write_whole(target, quantised({name: part})[name], rendered.sample_rate)
+    (folder / "song.json").write_text(_description(rendered, job), encoding="utf-8")
+
+
+def _write_whole(path: Path, samples: npt.NDArray[np.int16], sample_rate: int) -> None:
+    write(path, Audio(samples / np.float32(32768), sample_rate))  # exact: 16 bits fit a float
 
 
 def _write_stem_file(path: Path, rendered: RenderedSong) -> None:
