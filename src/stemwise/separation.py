@@ -37,7 +37,8 @@ class Options:
     in 0..0.5 that is cross-faded with the next, for networks without finite context. batch: pieces
     computed at once (None: as many as the device likes). gate: "off", "raw" silences a stem in
     every frame whose activity is below one half, "median" smooths that decision over 21 frames
-    (Hung & Lerch 2020). phase: "mixture", "griffin-lim" or "wiener". residual: share what the stems
+    (Hung & Lerch 2020). phase: "mixture", "griffin-lim" or "wiener"; "auto" takes what the network
+    was published with. residual: share what the stems
     leave of the mixture among them, so that they sum to it. precision: "bf16" computes the
     network in 16 bits where the device can; "auto" does so where it was measured to be faster.
     """
@@ -46,14 +47,14 @@ class Options:
     overlap: float = 0.0
     batch: int | None = None
     gate: Literal["off", "raw", "median"] = "off"
-    phase: Literal["mixture", "griffin-lim", "wiener"] = "mixture"
+    phase: Literal["auto", "mixture", "griffin-lim", "wiener"] = "auto"
     residual: bool = True
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
     def __post_init__(self) -> None:
         _one_of("gate", self.gate, ("off", "raw", "median"))
-        _one_of("phase", self.phase, ("mixture", "griffin-lim", "wiener"))
+        _one_of("phase", self.phase, ("auto", "mixture", "griffin-lim", "wiener"))
         _one_of("precision", self.precision, ("auto", "fp32", "bf16"))
         if self.segment is not None and not 0 < self.segment < float("inf"):
             raise ModelError(f"A segment must be longer than 0 seconds, not {self.segment}.")
@@ -90,7 +91,8 @@ class Engine:
         self.separator = separator.to(self.device).eval()
         self.separator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         spectral = isinstance(separator, SpectrogramSeparator)
-        if self.options.phase != "mixture" and not spectral:
+        self.phase = separator.phase if self.options.phase == "auto" else self.options.phase
+        if self.phase != "mixture" and not spectral:
             raise ModelError(f"{separator.kind!r} estimates waveforms: it has no phase to refine.")
         wanted = self.options.precision
         self.bfloat16 = wanted == "bf16" or (wanted == "auto" and prefers_bfloat16(self.device))
@@ -119,7 +121,7 @@ class Engine:
         samples, where known, for the progress. Raises Cancelled soon after `cancel` is set.
         """
         song = _Song(self.separator, sample_rate, channels)
-        complete = self.separator.complete and self.options.phase != "griffin-lim"
+        complete = self.separator.complete and self.phase != "griffin-lim"
         gate = Gate(self.separator, self.options.gate, self.options.residual, complete)
         song.carry_gains(not gate.always_open)
         length = None if total is None else total / sample_rate
@@ -174,7 +176,7 @@ class Engine:
         for batch in self._batches(chunks):
             if cancel is not None and cancel.is_set():
                 raise Cancelled("Separation was cancelled.")
-            results = self._separate([piece.samples for piece in batch], waveforms)
+            results = self._separate(batch, waveforms)
             for piece, (stems, activity) in zip(batch, results, strict=True):
                 if tail is not None:
                     stems = _cross_fade(tail[0], stems)
@@ -182,15 +184,14 @@ class Engine:
                 keep, frames = piece.keep, -(-piece.keep // hop)
                 if not piece.last and self.overlap:
                     tail = stems[..., keep:], activity[..., frames:]
-                before = self.separator.grid.before
-                mixture = piece.samples[:, :, before : before + keep]
+                mixture = piece.samples[:, :, piece.lead : piece.lead + keep]
                 yield _Stretch(stems[..., :keep], activity[..., :frames], mixture, piece.last)
 
     def _batches(self, chunks: Iterable[np.ndarray]) -> Iterator[list[_Piece]]:
-        """Pieces in batches of equal length."""
+        """Pieces in batches of equal length and context."""
         batch: list[_Piece] = []
         for piece in self._cut(chunks):
-            if batch and batch[0].samples.shape != piece.samples.shape:
+            if batch and batch[0].shape != piece.shape:
                 yield batch
                 batch = []
             batch.append(piece)
@@ -201,36 +202,48 @@ class Engine:
             yield batch
 
     def _cut(self, chunks: Iterable[np.ndarray]) -> Iterator[_Piece]:
-        """Pieces with their context; zeros stand for what lies outside the song."""
+        """Pieces with their context; silence stands for what lies outside the song, or nothing."""
         grid = self.separator.grid
+        lead = grid.before if grid.padded else 0
         waiting: list[np.ndarray] = []
         held = 0
         for chunk in chunks:
             if not waiting:
-                waiting, held = [np.zeros((*chunk.shape[:2], grid.before), np.float32)], grid.before
+                waiting, held = [np.zeros((*chunk.shape[:2], lead), np.float32)], lead
             waiting.append(chunk)
             held += chunk.shape[-1]
             # a piece is only cut when more of the song is known to follow
-            while held > (needed := grid.before + self.piece + grid.after):
+            while held > (needed := lead + self.piece + grid.after):
                 buffer = np.concatenate(waiting, axis=-1)
                 advance = self.piece - self.overlap  # pieces shrink when memory runs out
-                yield _Piece(torch.from_numpy(buffer[..., :needed].copy()), advance, False)
-                waiting, held = [buffer[..., advance:]], held - advance
+                samples = torch.from_numpy(buffer[..., :needed].copy())
+                yield _Piece(samples, lead, self.piece, advance, False)
+                buffer, lead = self._advance(buffer, lead, advance)
+                waiting, held = [buffer], buffer.shape[-1]
         buffer = np.concatenate(waiting, axis=-1)
         while True:
-            left = buffer.shape[-1] - grid.before
+            left = buffer.shape[-1] - lead
             last = left <= self.piece
-            core = max(1, -(-left // grid.alignment)) * grid.alignment if last else self.piece
-            length = grid.before + core + grid.after
-            padding = max(0, length - buffer.shape[-1])
-            samples = np.pad(buffer[..., :length], ((0, 0), (0, 0), (0, padding)))
+            core = max(1, left) if last else self.piece
+            if grid.padded:
+                core = -(-core // grid.alignment) * grid.alignment
+            seen = buffer[..., : lead + core + grid.after]
+            if grid.padded or core > left:
+                padding = lead + core + (grid.after if grid.padded else 0) - seen.shape[-1]
+                seen = np.pad(seen, ((0, 0), (0, 0), (0, max(0, padding))))
             keep = left if last else self.piece - self.overlap
-            yield _Piece(torch.from_numpy(samples), keep, last)
+            yield _Piece(torch.from_numpy(seen.copy()), lead, core, keep, last)
             if last:
                 return
-            buffer = buffer[..., keep:]
+            buffer, lead = self._advance(buffer, lead, keep)
 
-    def _separate(self, pieces: list[Tensor], waveforms: bool) -> list[tuple[Tensor, Tensor]]:
+    def _advance(self, buffer: np.ndarray, lead: int, samples: int) -> tuple[np.ndarray, int]:
+        """Drop what the next piece does not see; it starts `samples` later."""
+        start = lead + samples
+        lead = min(self.separator.grid.before, start)
+        return buffer[..., start - lead :], lead
+
+    def _separate(self, pieces: list[_Piece], waveforms: bool) -> list[tuple[Tensor, Tensor]]:
         """Stems and activity of each piece without context; smaller batches if memory runs out."""
         try:
             return self._compute(pieces, waveforms)
@@ -244,47 +257,54 @@ class Engine:
             first_half = self._separate(pieces[:half], waveforms)
             return first_half + self._separate(pieces[half:], waveforms)
         grid = self.separator.grid
-        core = pieces[0].shape[-1] - grid.before - grid.after
-        half = core // 2 // grid.alignment * grid.alignment
+        whole = pieces[0]
+        half = whole.core // 2 // grid.alignment * grid.alignment
         if half == 0:
             raise ModelError("Not even the shortest piece of the song fits into memory.")
         self.piece = max(grid.alignment + self.overlap, min(self.piece, half))
-        context = grid.before + grid.after
-        first = self._separate([pieces[0][..., : half + context]], waveforms)[0]
-        second = self._separate([pieces[0][..., half:]], waveforms)[0]
+        middle = whole.lead + half
+        lead = min(grid.before, middle)
+        front = whole.samples[..., : middle + grid.after]
+        back = whole.samples[..., middle - lead :]
+        first = self._separate([_Piece(front, whole.lead, half, half, False)], waveforms)[0]
+        rest = whole.core - half
+        second = self._separate([_Piece(back, lead, rest, rest, whole.last)], waveforms)[0]
         stems = torch.cat([first[0], second[0]], dim=-1)
         return [(stems, torch.cat([first[1], second[1]], dim=-1))]
 
-    def _compute(self, pieces: list[Tensor], waveforms: bool) -> list[tuple[Tensor, Tensor]]:
+    def _compute(self, pieces: list[_Piece], waveforms: bool) -> list[tuple[Tensor, Tensor]]:
         """For each piece stems (group, source, channel, sample), activity (source, frame).
 
         Without waveforms the stems are zeros that take no memory.
         """
         grid, separator = self.separator.grid, self.separator
-        mixture = torch.cat(pieces).to(self.device)
-        core = mixture.shape[-1] - grid.before - grid.after
-        start = grid.before - grid.crop
+        mixture = torch.cat([piece.samples for piece in pieces]).to(self.device)
+        lead, core = pieces[0].lead, pieces[0].core
+        start, first, frames = (
+            lead - grid.crop,
+            (lead - grid.crop) // grid.hop,
+            -(-core // grid.hop),
+        )
         half = torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
         with torch.inference_mode():
             with half:
                 prediction = separator(mixture)
-            if waveforms and self.options.phase != "mixture":
+            if waveforms and self.phase != "mixture":
                 assert isinstance(separator, SpectrogramSeparator)
-                prediction = separator.refine(prediction, self.options.phase)
+                prediction = separator.refine(prediction, self.phase, first)
             if waveforms:
                 stems = separator.reconstruct(prediction, start, start + core).float().cpu()
             else:
                 shape = (len(mixture), len(separator.sources), separator.channels, core)
                 stems = torch.zeros(()).expand(shape)
-            activity = torch.zeros(stems.shape[0], 0, core // grid.hop)
+            logits = torch.zeros(stems.shape[0], 0, frames)
             if prediction.activity is not None:
-                first = start // grid.hop
-                logits = prediction.activity[..., first : first + core // grid.hop]
-                activity = torch.sigmoid(logits.float()).cpu()
+                logits = prediction.activity[..., first : first + frames].float().cpu()
         groups = len(stems) // len(pieces)
-        # a source plays when it plays in any channel group of the song
+        # a source plays when it plays in any channel group of the song, or on average
+        pool = torch.mean if separator.mean_activity else torch.amax
         return [
-            (stems[i : i + groups], activity[i : i + groups].amax(dim=0))
+            (stems[i : i + groups], torch.sigmoid(pool(logits[i : i + groups], dim=0)))
             for i in range(0, len(stems), groups)
         ]
 
@@ -304,9 +324,18 @@ class _Stretch:
 class _Piece:
     samples: Tensor
     """(channel group, channel, sample), context included."""
+    lead: int
+    """Samples of context in front."""
+    core: int
+    """Samples to be computed: what is neither context in front nor behind."""
     keep: int
     """Samples of the song that this piece gives: its core less padding and overlap."""
     last: bool
+
+    @property
+    def shape(self) -> tuple[torch.Size, int, int]:
+        """What pieces of one batch have in common."""
+        return self.samples.shape, self.lead, self.core
 
 
 class _Song:

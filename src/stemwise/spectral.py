@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
-def stft(waveform: Tensor, window: Tensor, hop: int) -> Tensor:
+def stft(waveform: Tensor, window: Tensor, hop: int, pad_mode: str = "constant") -> Tensor:
     """Centred short-time Fourier transform.
 
     waveform: (..., sample), real. Returns complex (..., bin, frame) with
     `len(window) // 2 + 1` bins and `samples // hop + 1` frames; frame i is centred at sample
-    `i * hop`. The signal counts as zero outside its ends, so that a piece of a song, given enough
-    context, has the same frames as the song.
+    `i * hop`. Outside its ends the signal counts as zero, so that a piece of a song, given enough
+    context, has the same frames as the song; pad_mode "reflect" mirrors it there instead.
     """
     n_fft = window.shape[0]
     flat = waveform.reshape(-1, waveform.shape[-1])
+    if pad_mode == "reflect" and flat.shape[-1] <= n_fft // 2:  # too short to be mirrored whole
+        flat = F.pad(flat, (0, n_fft // 2 + 1 - flat.shape[-1]))
     spectrum = torch.stft(
-        flat, n_fft, hop, window=window, center=True, pad_mode="constant", return_complex=True
+        flat, n_fft, hop, window=window, center=True, pad_mode=pad_mode, return_complex=True
     )
     return spectrum.reshape(*waveform.shape[:-1], *spectrum.shape[-2:])
 
@@ -71,19 +74,22 @@ def griffin_lim(
     return spectrum
 
 
-def wiener(estimates: Tensor, mixture: Tensor, iterations: int = 1, window: int = 300) -> Tensor:
+def wiener(
+    estimates: Tensor, mixture: Tensor, iterations: int = 1, window: int = 300, lead: int = 0
+) -> Tensor:
     """Multichannel Wiener filtering by expectation maximisation (Nugraha et al. 2016).
 
     estimates: complex (batch, source, channel, bin, frame), first guesses whose sum need not be the
     mixture. mixture: complex (batch, channel, bin, frame), one or two channels. Spatial covariances
-    are estimated on blocks of `window` frames. Returns estimates of the same shape that sum to the
-    mixture wherever it has energy. The 2 x 2 inverses are in closed form.
+    are estimated on blocks of `window` frames, one of which starts at frame `lead`. Returns
+    estimates of the same shape that sum to the mixture wherever it has energy. The 2 x 2 inverses
+    are in closed form.
     """
     if mixture.shape[1] > 2:
         raise ValueError(f"wiener filters one or two channels, not {mixture.shape[1]}")
     blocks = []
-    for start in range(0, mixture.shape[-1], window):
-        part = slice(start, start + window)
+    for start in range(lead % window - window if lead % window else 0, mixture.shape[-1], window):
+        part = slice(max(0, start), start + window)
         blocks.append(_wiener_block(estimates[..., part], mixture[..., part], iterations))
     return torch.cat(blocks, dim=-1)
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from stemwise.band.patterns import _steps
 from stemwise.band.song import BandError, compose, parse_numeral
 from stemwise.band.styles import STYLES
 
@@ -66,3 +67,9 @@ def test_unknown_style_and_too_short_songs_are_refused() -> None:
         compose(0, style="polka")
     with pytest.raises(BandError, match="at least 1 second"):
         compose(0, duration=0.5)
+
+
+def test_a_section_without_any_mark_of_a_pattern_is_silent() -> None:
+    song = compose(1416525103)  # its ostinato has no mark within one of its sections
+    for section in song.sections:
+        assert _steps(song, section, "." * 16) == []

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stemwise.models import build
-from stemwise.models.joint_unet import JointUNet, JointUNetBase
+from stemwise.models.joint_unet import JointUNet, JointUNetBase, JointUNetNetwork
 
 
 def test_parameter_counts() -> None:
@@ -15,9 +15,11 @@ def test_parameter_counts() -> None:
     network = build("joint-unet")
     assert isinstance(network, JointUNet)
     assert network.parameter_count == 3_453_863
-    assert sum(p.numel() for p in network.separation.parameters()) == 36
-    assert network.detection is not None
-    assert sum(p.numel() for p in network.detection.parameters()) == 4_387
+    inner = network.network
+    assert isinstance(inner, JointUNetNetwork)
+    assert sum(p.numel() for p in inner.separation.parameters()) == 36
+    assert inner.detection is not None
+    assert sum(p.numel() for p in inner.detection.parameters()) == 4_387
 
 
 def test_shapes_of_the_published_figure() -> None:

@@ -63,7 +63,7 @@ def _steps(song: Song, section: Section, pattern: str) -> list[tuple[float, floa
             if mark != ".":
                 marks.append((song.swung(bar * song.beats_per_bar + index / 4), mark))
     marks = [(time, mark) for time, mark in marks if time < section.end - 0.03]
-    ends = [time for time, _ in marks[1:]] + [section.end]
+    ends = [*(time for time, _ in marks), section.end][1:]  # none for a section without marks
     return [(time, end - time, mark) for (time, mark), end in zip(marks, ends, strict=True)]
 
 

@@ -62,7 +62,7 @@ def separate(
     gate: Annotated[
         str, typer.Option(help="Silence stems that do not play: off, raw or median.")
     ] = "off",
-    phase: Annotated[str, typer.Option(help="mixture, griffin-lim or wiener.")] = "mixture",
+    phase: Annotated[str, typer.Option(help="auto, mixture, griffin-lim or wiener.")] = "auto",
     no_residual: Annotated[
         bool, typer.Option("--no-residual", help="Stems need not sum to the song.")
     ] = False,
@@ -80,7 +80,7 @@ def separate(
 ) -> None:
     """Separate songs into stems with their rate, channels and length."""
     one_of("--gate", gate, ("off", "raw", "median"))
-    one_of("--phase", phase, ("mixture", "griffin-lim", "wiener"))
+    one_of("--phase", phase, ("auto", "mixture", "griffin-lim", "wiener"))
     one_of("--precision", precision, ("auto", "fp32", "bf16"))
     one_of("--clip-mode", clip_mode, ("rescale", "clamp", "none"))
     kind = _format(format, {"flac": flac, "mp3": mp3, "opus": opus}, bitrate, int24, float32)

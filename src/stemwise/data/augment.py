@@ -80,4 +80,5 @@ def filter_stems(stems: Tensor, filters: Tensor, sample_rate: int) -> Tensor:
     decibels = torch.lerp(filters[..., upper - 1], filters[..., upper], share)
     gains = (decibels * (math.log(10) / 20)).exp()
     spectrum = torch.fft.rfft(stems, size) * gains.unsqueeze(-2)
-    return torch.fft.irfft(spectrum, size)[..., :samples]
+    filtered: Tensor = torch.fft.irfft(spectrum, size)
+    return filtered[..., :samples]

@@ -85,12 +85,13 @@ class BandUNet(SpectrogramSeparator):
         twin.network = self.network
         return twin.to(self.window.device).train(self.training)
 
-    def forward(self, mixture: Tensor) -> Prediction:
-        """mixture: (batch, 2, sample), a whole number of alignments long."""
-        spectrum = self.spectrum(mixture)
-        # the last frame shares the mask of the one before: frames stay a multiple of the stride
-        powers, level = self._powers(spectrum[:, :, :BINS, :-1].transpose(-1, -2))
-        masks, activity = self.network(powers, level)
+    def features(self, spectrum: Tensor) -> tuple[Tensor, ...]:
+        """Relative powers and level; the frames but the last are a multiple of the stride."""
+        return self._powers(spectrum[:, :, :BINS, :-1].transpose(-1, -2))
+
+    def predict(self, spectrum: Tensor, outputs: tuple[Tensor, ...]) -> Prediction:
+        """The last frame shares the mask of the one before."""
+        masks, activity = outputs
         activity = _repeat_last(activity.float())
         return Prediction(spectrum, masks=masks, expand=self._full_band, activity=activity)
 

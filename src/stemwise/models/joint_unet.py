@@ -35,7 +35,7 @@ class JointUNet(SpectrogramSeparator):
     """
 
     kind = "joint-unet"
-    segment = 24.0
+    segment: float = 24.0
 
     def __init__(
         self,
@@ -48,10 +48,7 @@ class JointUNet(SpectrogramSeparator):
         if not sources:
             raise ModelError("The network 'joint-unet' needs at least one source.")
         self._config = {"sources": list(sources), "features": features, "detection": detection}
-        self.base = JointUNetBase(features)
-        maps = features + 1
-        self.separation = nn.Conv2d(maps, len(self.sources), 1)
-        self.detection = nn.Conv2d(maps, 1, (OUTPUT_BINS, 1)) if detection else None
+        self.network = JointUNetNetwork(len(self.sources), features, detection)
         # a core of 16 m frames needs 16 m + 94 input frames: 46 before it, 48 from its end on
         self.grid = Grid(
             HOP, STRIDE * HOP, before=CONTEXT * HOP, after=(CONTEXT + 1) * HOP, crop=CONTEXT * HOP
@@ -62,21 +59,44 @@ class JointUNet(SpectrogramSeparator):
         """The constructor's arguments."""
         return dict(self._config)
 
-    def forward(self, mixture: Tensor) -> Prediction:
-        """mixture: (batch, 1, sample), `(221 + 16 k) * 256` samples long."""
-        spectrum = self.spectrum(mixture)
+    def features(self, spectrum: Tensor) -> tuple[Tensor, ...]:
+        """Log magnitudes; the waveform must be `(221 + 16 k) * 256` samples long."""
         frames = spectrum.shape[-1]
         if frames < 110 or frames % STRIDE != 222 % STRIDE:
             raise ValueError(
                 f"joint-unet takes 110, 126, ... 222, ... frames, not {frames}: "
                 "use Grid.input_length"
             )
-        maps = self.base(torch.log1p(spectrum.abs()))
-        masks = torch.sigmoid(self.separation(maps).float()).unsqueeze(2)[..., :-1, :]
-        activity = None
-        if self.detection is not None:
-            activity = self.detection(maps).squeeze(2).float()
-        return Prediction(self._crop_frames(spectrum), masks=masks, activity=activity)
+        return (torch.log1p(spectrum.abs()),)
+
+    def predict(self, spectrum: Tensor, outputs: tuple[Tensor, ...]) -> Prediction:
+        """Masks and activity of the frames that the valid convolutions leave."""
+        return Prediction(
+            self._crop_frames(spectrum),
+            masks=outputs[0].unsqueeze(2),
+            activity=outputs[1] if len(outputs) > 1 else None,
+        )
+
+
+class JointUNetNetwork(nn.Module):
+    """Log magnitudes (batch, 1, 257, frame) to masks and, with `detection`, logits.
+
+    Masks are (batch, source, 257, frame - 92), logits (batch, 1, frame - 92).
+    """
+
+    def __init__(self, sources: int, features: int, detection: bool) -> None:
+        super().__init__()
+        self.base = JointUNetBase(features)
+        self.separation = nn.Conv2d(features + 1, sources, 1)
+        self.detection = nn.Conv2d(features + 1, 1, (OUTPUT_BINS, 1)) if detection else None
+
+    def forward(self, magnitudes: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        maps = self.base(magnitudes)
+        masks = torch.sigmoid(self.separation(maps).float())[..., :-1, :]
+        if self.detection is None:
+            return (masks,)
+        return masks, self.detection(maps).squeeze(2).float()
 
 
 class JointUNetBase(nn.Module):

@@ -25,7 +25,7 @@ class Grid:
 
     A piece of `m * alignment` samples starting at a multiple of `alignment` is computed exactly as
     in one pass over the whole song when the network sees `before` samples in front of it and
-    `after` samples behind it (zeros where the song has none).
+    `after` samples behind it.
     """
 
     hop: int
@@ -38,6 +38,9 @@ class Grid:
     """Samples at each end that the network uses only as context (valid convolutions)."""
     finite: bool = True
     """False where no finite context makes pieces exact (recurrent and attention networks)."""
+    padded: bool = True
+    """Whether what lies outside the song is silence. False: it is absent, the first piece has
+    nothing in front of it and the last ends where the song ends; then any length is accepted."""
 
     def input_length(self, samples: int) -> int:
         """Shortest input the network accepts that is at least `samples` long."""
@@ -106,8 +109,15 @@ class Separator(nn.Module, ABC):
     """Name of the network in recipes, checkpoints and `stemwise.models.build`."""
 
     grid: Grid
+    network: nn.Module
+    """What is learnt; the separator around it has no parameters of its own."""
     segment: float = 20.0
     """Seconds of song computed at a time when the user names none."""
+    phase: ClassVar[str] = "mixture"
+    """Where the phase comes from when the user names nothing: see `separation.Options`."""
+    mean_activity: ClassVar[bool] = False
+    """Whether a song's channels, run one by one, share the mean of their activity logits rather
+    than the largest."""
     complete: bool = False
     """Whether the stems sum to the mixture by construction."""
 
@@ -143,8 +153,8 @@ class Separator(nn.Module, ABC):
     ) -> Tensor:
         """Waveforms (batch, source, channel, sample) of the estimates.
 
-        start, stop: the samples wanted, counted in the cropped input and multiples of the hop; all
-        of them by default.
+        start, stop: the samples wanted, counted in the cropped input; start is a multiple of the
+        hop. All of them by default.
         """
 
     @property
@@ -159,7 +169,14 @@ class Separator(nn.Module, ABC):
 
 
 class SpectrogramSeparator(Separator):
-    """A separator that multiplies the mixture's short-time spectrum by one mask per source."""
+    """A separator whose network works on the mixture's short-time spectrum.
+
+    A subclass sets `network`, a module of real tensors alone (it is what is exported and compiled),
+    and says with `features` and `predict` what goes into it and what comes out.
+    """
+
+    pad_mode: ClassVar[str] = "constant"
+    """What the first and last frames see outside the waveform: zeros, or its mirror ("reflect")."""
 
     def __init__(
         self,
@@ -176,9 +193,22 @@ class SpectrogramSeparator(Separator):
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         self.window: Tensor
 
+    @abstractmethod
+    def features(self, spectrum: Tensor) -> tuple[Tensor, ...]:
+        """The network's inputs from a complex spectrum (batch, channel, bin, frame)."""
+
+    @abstractmethod
+    def predict(self, spectrum: Tensor, outputs: tuple[Tensor, ...]) -> Prediction:
+        """What the network's outputs say of the mixture's spectrum."""
+
+    def forward(self, mixture: Tensor) -> Prediction:
+        """Estimate the sources of `mixture` (batch, channel, sample); see `Grid.input_length`."""
+        spectrum = self.spectrum(mixture)
+        return self.predict(spectrum, self.network(*self.features(spectrum)))
+
     def spectrum(self, waveform: Tensor) -> Tensor:
         """Centred short-time spectrum: (..., sample) to complex (..., bin, frame)."""
-        return spectral.stft(waveform, self.window, self.hop)
+        return spectral.stft(waveform, self.window, self.hop, self.pad_mode)
 
     def waveform(self, spectrum: Tensor, samples: int) -> Tensor:
         """Inverse of `spectrum`: complex (..., bin, frame) to (..., sample)."""
@@ -192,15 +222,17 @@ class SpectrogramSeparator(Separator):
         """Complex spectra of reference stems, cropped as the network crops its input."""
         return self._crop_frames(self.spectrum(stems))
 
-    def refine(self, prediction: Prediction, phase: str) -> Prediction:
+    def refine(self, prediction: Prediction, phase: str, lead: int = 0) -> Prediction:
         """Complex estimates with a better phase than the mixture's.
 
         phase: "griffin-lim" (10 iterations, for magnitudes that no mask ties to the mixture) or
-        "wiener" (one iteration of expectation maximisation over all sources).
+        "wiener" (one iteration of expectation maximisation over all sources). lead: frames of
+        context in front of the piece, so that Wiener windows lie where the piece starts.
         """
         mixture = prediction.mixture
         if phase == "wiener":
-            estimates = spectral.wiener(self._complex(prediction.estimates, mixture), mixture)
+            estimates = self._complex(prediction.estimates, mixture)
+            estimates = spectral.wiener(estimates, mixture, lead=lead)
         else:
             magnitudes = prediction.estimates.abs()
             estimates = spectral.griffin_lim(magnitudes, mixture, self.window, self.hop)
@@ -214,14 +246,14 @@ class SpectrogramSeparator(Separator):
         stop = (frames - 1) * self.hop if stop is None else stop
         reach = self.n_fft // (2 * self.hop)  # frames that overlap the part wanted
         first = max(0, start // self.hop - reach)
-        last = min(frames, stop // self.hop + reach + 1)
+        last = min(frames, -(-stop // self.hop) + reach + 1)
         part = prediction.mixture[..., first:last]
         offset = start - first * self.hop
+        length = offset + stop - start
         stems = []
         for index in range(len(self.sources)):
             estimate = prediction.source(index, slice(first, last))
-            waveform = self.waveform(self._complex(estimate, part), (last - first - 1) * self.hop)
-            stems.append(waveform[..., offset : offset + stop - start])
+            stems.append(self.waveform(self._complex(estimate, part), length)[..., offset:])
         return torch.stack(stems, dim=1)
 
     @staticmethod
