@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -233,6 +234,13 @@ def test_missing_program_is_one_clear_sentence(
     with pytest.raises(VoiceError, match="install the system package"):
         sing(make_song(), np.random.default_rng(0), RATE, "sampled")
     assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_a_program_that_hangs_is_one_clear_sentence() -> None:
+    program = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with pytest.raises(VoiceError, match=r"did not end within 0\.2 s: try again") as caught:
+        voice_sources._run(program, 0.2)
+    assert "\n" not in str(caught.value)
 
 
 def test_corpus_round_trip_from_known_sound(

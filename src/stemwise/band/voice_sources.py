@@ -116,13 +116,7 @@ def speak(voice: Voice, words: Sequence[str]) -> list[np.ndarray]:
             for word, path in zip(words, paths, strict=True):
                 lines.append(f'(set! u (utt.synth (Utterance Text "{word}")))')
                 lines.append(f'(utt.save.wave u "{path}" (quote riff))')
-            subprocess.run(
-                [program, "--pipe"],
-                input="\n".join(lines),
-                text=True,
-                capture_output=True,
-                timeout=300,
-            )
+            _run([program, "--pipe"], 300, "\n".join(lines).encode())
         for word, path in zip(words, paths, strict=True):
             if voice.program == "flite":
                 command = [program, "-voice", voice.identifier, "-t", word, "-o", str(path)]
@@ -130,8 +124,19 @@ def speak(voice: Voice, words: Sequence[str]) -> list[np.ndarray]:
                 command = [program, "-v", voice.identifier, "-s", "130", "-w", str(path), word]
             else:
                 break
-            subprocess.run(command, capture_output=True, timeout=60)
+            _run(command, 60)
         return [_load(path) for path in paths]
+
+
+def _run(command: Sequence[str], seconds: float, text: bytes | None = None) -> None:
+    """Run a synthesiser; a word it fails on has no file. Raises VoiceError when it hangs."""
+    try:
+        subprocess.run(command, input=text, capture_output=True, timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        raise VoiceError(
+            f"the speech program {command[0]} did not end within {seconds:g} s: "
+            "try again, or render with the family 'dsp'"
+        ) from error
 
 
 def _speak_pico(language: str, words: Sequence[str]) -> list[np.ndarray]:
