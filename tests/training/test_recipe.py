@@ -67,6 +67,23 @@ def test_mistakes_are_named(override: str, message: str) -> None:
         load_recipe("band", [override])
 
 
+def test_options_of_another_objective_are_refused(tmp_path: Path) -> None:
+    for objective, key, owners in (
+        ({"name": "spectral", "magnitude": True}, "magnitude", "'l1' and 'mse'"),
+        ({"name": "l1", "complex_weight": 0.3}, "complex_weight", "'spectral'"),
+        ({"name": "mse", "floor": 0.1}, "floor", "'spectral'"),
+    ):
+        sentence = f"'{key}' belongs to the objective {owners}, not to '{objective['name']}'"
+        with pytest.raises(RecipeError, match=f"'objective' is wrong: {sentence}: remove it$"):
+            parse_recipe({**MINIMAL, "objective": objective})
+    base = {**MINIMAL, "objective": {"name": "spectral", "complex_weight": 0.3}}
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
+    # another name leaves the options of the first behind, but not those given with it
+    assert load_recipe(tmp_path / "base.yaml", ["objective.name=l1"]).objective.name == "l1"
+    with pytest.raises(RecipeError, match="'complex_weight' belongs to"):
+        load_recipe(tmp_path / "base.yaml", ["objective.complex_weight=0.2", "objective.name=l1"])
+
+
 def test_missing_keys_and_recipes_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="lacks the key 'steps'"):
         parse_recipe({key: value for key, value in MINIMAL.items() if key != "steps"})

@@ -233,6 +233,26 @@ def test_unknown_stem_in_drop_is_named(tiny: Separator, songs: Path, tmp_path: P
         make_trainer(tiny, songs, tmp_path, wrong)
 
 
+def test_initial_weights_must_be_of_the_recipes_separator(songs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "initial.safetensors"
+    models.save(models.build("band-unet", **NETWORK), path)
+
+    def begin(**section: Any) -> Trainer:
+        values = {"name": "band-unet", "config": NETWORK, "initial": str(path), **section}
+        return Trainer(recipe(separator=values), read_folder(songs, "train"), [], tmp_path / "run")
+
+    for section, sentence in (
+        ({"name": "joint-unet"}, "has name band-unet, but the recipe's separator.name is joint"),
+        ({"sources": ["vocals", "drums"]}, "has sources vocals, drums, bass, other, but"),
+        ({"config": {"hidden": 32}}, r"has config\.hidden 4, but .* is 32: make them the same"),
+    ):
+        with pytest.raises(RecipeError, match=sentence):
+            begin(**section)
+    assert not (tmp_path / "run").exists()
+    sources = ["vocals", "drums", "bass", "other"]
+    assert begin(sources=sources).separator.sources == tuple(sources)
+
+
 def test_only_the_newest_checkpoints_are_kept(tiny: Separator, songs: Path, tmp_path: Path) -> None:
     often = recipe(checkpoint={"every": 1, "minutes": None, "keep": 2})
     make_trainer(tiny, songs, tmp_path, often).run()

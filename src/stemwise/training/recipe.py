@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stemwise.errors import RecipeError
 
@@ -59,6 +59,25 @@ class ObjectiveSection(_Section):
     magnitude: bool = False
     complex_weight: float = Field(default=0.5, ge=0, le=1)
     floor: float = Field(default=0.02, gt=0)
+
+    @model_validator(mode="after")
+    def _only_own_options(self) -> ObjectiveSection:
+        # recipes are kept with all defaults written out, so those of the others say nothing
+        for key, owners in _OBJECTIVE_OPTIONS.items():
+            default = type(self).model_fields[key].default
+            if self.name not in owners and getattr(self, key) != default:
+                known = " and ".join(f"'{owner}'" for owner in owners)
+                raise ValueError(
+                    f"'{key}' belongs to the objective {known}, not to '{self.name}': remove it"
+                )
+        return self
+
+
+_OBJECTIVE_OPTIONS = {
+    "magnitude": ("l1", "mse"),
+    "complex_weight": ("spectral",),
+    "floor": ("spectral",),
+}
 
 
 class WeightingSection(_Section):
@@ -142,6 +161,9 @@ class Recipe(_Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
+_NAMED = ("objective", "weighting", "optimiser")
+
+
 def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe file, or a recipe of this package by name, and apply `key=value` overrides.
 
@@ -149,9 +171,10 @@ def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         RecipeError: no such recipe, an unknown key or a value out of range, naming the key.
     """
     values = _read(recipe, ())
+    delta: dict[str, Any] = {}
     for override in overrides:
-        _override(values, override)
-    return parse_recipe(values)
+        _override(values, delta, override)
+    return parse_recipe(_merge(values, delta))
 
 
 def parse_recipe(values: Mapping[str, Any]) -> Recipe:
@@ -202,20 +225,25 @@ def _merge(base: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in delta.items():
         old = merged.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+        if isinstance(old, dict) and isinstance(value, dict):
+            # options belong to what is named, and go with it
+            other = key in _NAMED and value.get("name", old.get("name")) != old.get("name")
+            merged[key] = dict(value) if other else _merge(old, value)
+        else:
+            merged[key] = value
     return merged
 
 
-def _override(values: dict[str, Any], override: str) -> None:
+def _override(values: Mapping[str, Any], delta: dict[str, Any], override: str) -> None:
+    """Put one `key=value` into `delta`, which changes `values`."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise RecipeError(f"'{override}' is not of the form key=value, e.g. data.remix=0.3")
     *parents, last = key.split(".")
-    section = values
+    section, old = delta, values
     for parent in parents:
-        section = section.setdefault(parent, {})
-        if not isinstance(section, dict):
+        section, old = section.setdefault(parent, {}), old.get(parent, {})
+        if not isinstance(section, dict) or not isinstance(old, Mapping):
             raise RecipeError(f"'{key}' cannot be set: '{parent}' is a value, not a section")
     try:
         section[last] = yaml.safe_load(text)
@@ -234,6 +262,8 @@ def _explain(error: ValidationError) -> str:
         return f"the recipe has an unknown key '{key}'; the nearest valid key is '{near[0]}'"
     if mistake["type"] == "missing":
         return f"the recipe lacks the key '{key}'"
+    if mistake["type"] == "value_error":  # a section's own sentence
+        return f"the recipe's '{key}' is wrong: {mistake['ctx']['error']}"
     return f"the recipe's '{key}' is wrong: {mistake['msg']} (it is {mistake['input']!r})"
 
 

@@ -8,6 +8,7 @@ with the same number of threads.
 from __future__ import annotations
 
 import hashlib
+import json
 import signal
 import threading
 import time
@@ -353,9 +354,26 @@ def build_objective(section: ObjectiveSection) -> objectives.Objective:
 
 def _build(recipe: Recipe) -> Separator:
     section = recipe.separator
-    if section.initial is not None:
-        return models.load(section.initial, "cpu")
-    return models.build(section.name, section.sources, **section.config)
+    if section.initial is None:
+        return models.build(section.name, section.sources, **section.config)
+    separator = models.load(section.initial, "cpu")
+    wanted: dict[str, Any] = {"name": section.name}
+    wanted |= {} if section.sources is None else {"sources": section.sources}
+    wanted |= {f"config.{key}": value for key, value in section.config.items()}
+    found = {"name": separator.kind, "sources": separator.sources}
+    found |= {f"config.{key}": value for key, value in separator.config.items()}
+    for key, value in wanted.items():
+        # a checkpoint holds lists where the recipe or the network may hold tuples
+        if json.dumps(found.get(key)) != json.dumps(value):
+            raise RecipeError(
+                f"separator.initial {section.initial} has {key} {_plain(found.get(key))}, but the "
+                f"recipe's separator.{key} is {_plain(value)}: make them the same"
+            )
+    return separator
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _at_rate(separator: Separator, sample_rate: int | None) -> Separator:
