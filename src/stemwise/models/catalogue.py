@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from stemwise.cache import cache_folder
-from stemwise.errors import ModelError
 from stemwise.models.registry import NETWORKS
 
 SERVER = "https://zenodo.org"
-"""Where the published weights are, unless $STEMWISE_WEIGHTS_URL names a mirror."""
+"""Where the published weights are."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,8 @@ class PublishedFile:
 
     @property
     def url(self) -> str:
-        """Where the file is downloaded from. Raises ModelError for a mirror that has no address."""
-        server = os.environ.get("STEMWISE_WEIGHTS_URL") or SERVER
-        if not server.lower().startswith(("https://", "http://")):
-            raise ModelError(
-                f"STEMWISE_WEIGHTS_URL is {server!r}: give an address that starts with https://."
-            )
-        return server.rstrip("/") + self.location
+        """Where the file is downloaded from: the server, or $STEMWISE_WEIGHTS_URL for a mirror."""
+        return (os.environ.get("STEMWISE_WEIGHTS_URL") or SERVER).rstrip("/") + self.location
 
 
 @dataclass(frozen=True)

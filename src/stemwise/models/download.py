@@ -121,6 +121,8 @@ def download(
     Raises DownloadError, and `path` is then as it was before.
     """
     patience = PATIENCE if patience is None else patience
+    if not url.lower().startswith(("https://", "http://")):
+        raise DownloadError(f"Cannot download {url}: it does not start with https:// or http://.")
     part = _Part(path)
     with _disk(path, part):
         again = False
