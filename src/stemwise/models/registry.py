@@ -29,6 +29,7 @@ class Network:
 NETWORKS: dict[str, Network] = {
     "band-unet": Network("stemwise.models.band_unet", "BandUNet", "stemwise's own"),
     "joint-unet": Network("stemwise.models.joint_unet", "JointUNet", "Stoller et al. 2018"),
+    "open-unmix": Network("stemwise.models.open_unmix", "OpenUnmix", "Stöter et al. 2019"),
 }
 
 
