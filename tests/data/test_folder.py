@@ -37,6 +37,13 @@ def test_stems_mixture_and_labels_are_found(tmp_path: Path) -> None:
     assert (track.sample_rate, track.samples) == (RATE, RATE)
 
 
+def test_a_source_in_two_files_is_refused(tmp_path: Path) -> None:
+    for name in ("vocals.wav", "vocals.flac", "bass.wav"):
+        write(tmp_path / "song" / name)
+    with pytest.raises(DataError, match=r"vocals\.flac and .*vocals\.wav are the same source"):
+        read_folder(tmp_path)
+
+
 def test_splits(tmp_path: Path) -> None:
     write(tmp_path / "train" / "a" / "vocals.wav")
     write(tmp_path / "validation" / "b" / "vocals.wav")

@@ -28,7 +28,8 @@ def read_folder(root: str | Path, split: str | None = None) -> list[Track]:
             all splits where there are split folders.
 
     Raises:
-        DataError: no such folder, no track in it, or a track whose files differ in rate.
+        DataError: no such folder, no track in it, a track whose files differ in rate, or that
+            holds a source twice.
     """
     root = Path(root)
     if not root.is_dir():
@@ -52,7 +53,12 @@ def _read_track(path: Path, split: str) -> Track | None:
     if path.name.startswith("."):
         return None
     files = sorted(path.iterdir())
-    audio = {file.stem: file for file in files if file.suffix.lower() in _AUDIO}
+    audio: dict[str, Path] = {}
+    for file in files:
+        if file.suffix.lower() in _AUDIO:
+            other = audio.setdefault(file.stem, file)
+            if other != file:
+                raise DataError(f"{other} and {file} are the same source; remove one of them")
     if not audio:
         return None
     infos = {source: _info(file) for source, file in audio.items()}
