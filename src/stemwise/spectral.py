@@ -28,15 +28,16 @@ def stft(waveform: Tensor, window: Tensor, hop: int, pad_mode: str = "constant")
 def istft(spectrum: Tensor, window: Tensor, hop: int, samples: int) -> Tensor:
     """Least-squares inverse of `stft`: complex (..., bin, frame) to real (..., sample).
 
-    The window must be a whole number of hops long, so that overlap-add is a few shifted sums of
-    hop-long blocks (several times faster than `torch.istft` on a CPU).
+    Overlap-add is a few shifted sums of hop-long blocks (several times faster than `torch.istft` on
+    a CPU); a window that is no whole number of hops long is filled up with zeros.
     """
     n_fft = window.shape[0]
-    overlap, remainder = divmod(n_fft, hop)
-    if remainder:
-        raise ValueError(f"a window of {n_fft} samples is not a whole number of hops of {hop}")
-    frames = torch.fft.irfft(spectrum.transpose(-1, -2), n=n_fft, dim=-1)
-    frames = frames.mul_(window).reshape(*frames.shape[:-1], overlap, hop)
+    overlap = -(-n_fft // hop)
+    missing = overlap * hop - n_fft
+    frames = torch.fft.irfft(spectrum.transpose(-1, -2), n=n_fft, dim=-1).mul_(window)
+    if missing:
+        frames, window = F.pad(frames, (0, missing)), F.pad(window, (0, missing))
+    frames = frames.reshape(*frames.shape[:-1], overlap, hop)
     blocks = _overlap_add(frames)
     weight = (window * window).reshape(overlap, hop).expand(frames.shape[-3], -1, -1)
     blocks = blocks / _overlap_add(weight).clamp_min(1e-8)
