@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from pathlib import Path
 
@@ -12,9 +14,11 @@ import torch
 
 from stemwise import models
 from stemwise.audio import AudioFormat, read
-from stemwise.errors import Cancelled
+from stemwise.errors import Cancelled, OutputError
+from stemwise.naming import Plan
 from stemwise.separation import Engine, Options
 from stemwise.songs import Output, separate_file
+from stemwise.stem_output import StemOutput
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +88,43 @@ def test_cancel_leaves_nothing(engine: Engine, tmp_path: Path) -> None:
             engine, tmp_path / "a.wav", Output(tmp_path / "out"), progress=stop, cancel=cancel
         )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_earlier_results_come_back_when_a_rename_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    files = {name: tmp_path / f"{name}.wav" for name in ("vocals", "drums", "bass")}
+    labels = tmp_path / "activity.csv"
+    plan = Plan(tmp_path / "a.wav", "a", tmp_path, files, labels)
+    old = [files["vocals"], files["bass"], labels]
+    for path in old:
+        path.write_text(f"earlier {path.name}")
+    output = StemOutput(plan, 44100, 1, format=AudioFormat())
+    rename = os.replace
+
+    def breaking(source: Path, target: Path) -> None:
+        if "final" in Path(source).parts and target == [*files.values(), labels, None][number]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        rename(source, target)
+
+    with output:
+        output.write({name: np.zeros((1, 10), np.float32) for name in files})
+        output.finish()
+        output.add(labels, lambda path: path.write_text("new"))
+        with monkeypatch.context() as patch:
+            patch.setattr("stemwise.stem_output.os.replace", breaking)
+            if number < 4:
+                with pytest.raises(OutputError, match="could not be written"):
+                    output.commit()
+            else:
+                output.commit()
+    if number == 4:
+        assert {path.read_bytes()[:4] for path in files.values()} == {b"RIFF"}
+        assert set(tmp_path.iterdir()) == {*files.values(), labels}
+    else:
+        assert sorted(tmp_path.iterdir()) == sorted(old)
+        assert all(path.read_text() == f"earlier {path.name}" for path in old)
 
 
 def test_stems_grow_on_disk_before_the_song_is_read(engine: Engine, tmp_path: Path) -> None:

@@ -163,17 +163,25 @@ class StemOutput:
         self._extra[path] = staged
 
     def commit(self) -> None:
-        """Rename all files to their places."""
+        """Rename all files to their places, or none: earlier files come back where one fails."""
         placed: list[Path] = []
+        earlier: dict[Path, Path] = {}
         staged = {self.plan.stems[name]: path for name, path in self._final.items()}
+        (self._staging / "earlier").mkdir()
         try:
-            for path, source in {**staged, **self._extra}.items():
+            for index, (path, source) in enumerate({**staged, **self._extra}.items()):
                 make_folder(path.parent)
+                if os.path.lexists(path) and not path.is_dir():
+                    aside = self._staging / "earlier" / str(index)
+                    os.replace(path, aside)
+                    earlier[path] = aside
                 os.replace(source, path)
                 placed.append(path)
         except BaseException as error:
             for path in placed:
                 path.unlink(missing_ok=True)
+            for path, aside in earlier.items():
+                os.replace(aside, path)
             if isinstance(error, OSError):
                 reason = error.strerror or "no reason given"
                 raise OutputError(f"{path} could not be written ({reason}).") from error
