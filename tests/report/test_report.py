@@ -7,6 +7,7 @@ import html
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -223,6 +224,11 @@ def test_long_songs_are_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert path.stat().st_size < 400_000
     sources = [a["src"] for a in Page(path.read_text(encoding="utf-8")).all("audio")]
     assert sources == ["../caf%C3%A9.wav", "vocals.wav", "drums.wav"]
+    for source in sources:
+        assert (path.parent / unquote(source)).is_file()
+    assert "This page does not hold the audio" in path.read_text(encoding="utf-8")
+    _, embedded, _ = make_page(tmp_path / "short", samples=RATE)
+    assert "This page does not hold the audio" not in embedded
 
 
 def test_nothing_is_left_after_a_failure(tmp_path: Path) -> None:

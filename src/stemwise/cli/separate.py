@@ -71,9 +71,14 @@ def separate(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave songs whose files all exist.")
     ] = False,
-    report: Annotated[bool, typer.Option("--report", help="Write a page to look and listen.")] = (
-        False
-    ),
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            help="Write a page to look and listen; of songs over six minutes it links to the "
+            "files instead of holding them.",
+        ),
+    ] = False,
     offline: Offline = False,
     quiet: Quiet = False,
     json: Json = False,

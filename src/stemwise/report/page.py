@@ -28,6 +28,9 @@ LONGEST_EMBEDDED = 370.0
 _COLOURS = {"vocals": 0, "drums": 1, "bass": 2, "other": 3, "accompaniment": 3}
 _COLOUR_COUNT = 8
 _LISTED_SEGMENTS = 200
+_LINKED = """\
+  <p class="legend">This page does not hold the audio, as it does for songs of up to six minutes: it
+  plays the song and the stems from where they lie, so move them together.</p>"""
 
 
 def write_report(
@@ -86,6 +89,7 @@ def compose(
         tracks="".join(drawn),
         facts="\n".join(_fact(name, value) for name, value in facts.items()),
         segments="\n".join(_segments(one.name, spans.get(one.name), activity) for one in stems),
+        linked="" if all(one.preview for one in recordings) else _LINKED,
         last_key=min(len(stems), 9),
         style=_text("page.css"),
         script=_text("page.js"),
