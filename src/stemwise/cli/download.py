@@ -35,15 +35,15 @@ def obtain(name: str, *, offline: bool, shown: bool) -> None:
         with _bars() as bars:
             fetch(known, offline=offline, progress=_follow(bars), waiting=_wait)
     if shown:
-        typer.echo(_thanks(known), err=True)
+        typer.echo(_done(known), err=True)
 
 
 def _wait() -> None:
     typer.echo("Another stemwise is downloading these weights: waiting for it ...", err=True)
 
 
-def _thanks(weights: Weights) -> str:
-    return f"Downloaded {weights.name} to {weights.path} (licence: {weights.licence})"
+def _done(weights: Weights) -> str:
+    return f"The weights of {weights.name} are at {weights.path} now (licence: {weights.licence})."
 
 
 def _follow(bars: Bars) -> Progress:

@@ -36,13 +36,13 @@ def _describe(name: str) -> dict[str, Any]:
     from stemwise.models import NETWORKS, build, read_card, weights
 
     known = weights().get(name)
-    network, licence, summary = name, None, ""
+    network, licence, summary, reference = name, None, "", ""
     config: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
     present = False
     if known is not None:
         network, licence, summary = known.network, known.licence, known.summary
-        present = known.path.is_file()
+        reference, config, present = known.reference, dict(known.config), known.present
     if present or (known is None and name not in NETWORKS):
         card = read_card(name)
         network, config, metadata, present = card.network, card.config, card.metadata, True
@@ -64,7 +64,9 @@ def _describe(name: str) -> dict[str, Any]:
         "activity_frames_per_second": round(separator.frame_rate, 4),
         "licence": licence,
         "weights": present,
+        "downloadable": known is not None and bool(known.published),
         "summary": summary,
+        "reference": reference,
         "config": separator.config,
         "metadata": metadata,
     }
@@ -77,6 +79,15 @@ def _print_one(facts: dict[str, Any]) -> None:
             value = ", ".join(map(str, value))
         if value not in (None, "", {}):
             typer.echo(f"{key.replace('_', ' '):<{width}}  {value}")
+
+
+def _weights(facts: dict[str, Any]) -> str:
+    """Whether there are weights, in a word or three."""
+    if facts["weights"]:
+        return "present"
+    if facts["downloadable"]:
+        return "on first use"
+    return "missing" if facts["licence"] else "none"
 
 
 def _print_table(found: list[dict[str, Any]]) -> None:
@@ -100,7 +111,7 @@ def _print_table(found: list[dict[str, Any]]) -> None:
             f"{facts['trainable_parameters']:,}",
             f"{max(facts['context_seconds']):.2f}",
             facts["licence"] or "-",
-            "present" if facts["weights"] else ("missing" if facts["licence"] else "none"),
+            _weights(facts),
         )
     # a pipe has no width: whoever reads it wants whole lines
     Console(width=None if sys.stdout.isatty() else 200).print(table)

@@ -47,8 +47,9 @@ def save(separator: Separator, path: str | Path, *, half: bool = False, **metada
         save_file(tensors, temporary, {HEADER: json.dumps(header)})
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
         raise OutputError(f"Cannot write the checkpoint {path}: {error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:

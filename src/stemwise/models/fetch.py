@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -139,7 +140,9 @@ def _read(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
     import torch
 
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd pickles, which are refused below
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except (
         OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError,
         pickle.UnpicklingError,
