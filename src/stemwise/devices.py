@@ -32,10 +32,17 @@ def choose_device(name: str = "auto") -> torch.device:
 def prefers_bfloat16(device: torch.device) -> bool:
     """Whether convolutions in bfloat16 were measured to be faster on this kind of device."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        # AMD's have it; NVIDIA's older than Ampere only imitate it
+        return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        return any(_cpu_has(feature) for feature in ("avx512_bf16", "amx_tile"))
     return False
+
+
+def _cpu_has(feature: str) -> bool:
+    """Whether PyTorch sees a feature of the CPU; False where a release cannot tell."""
+    asked = getattr(torch.cpu, f"_is_{feature}_supported", None)
+    return asked is not None and bool(asked())
 
 
 @cache
