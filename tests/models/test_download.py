@@ -184,7 +184,7 @@ def test_retry_after_is_waited_for(
     mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(module.time, "sleep", waited.append)
+    monkeypatch.setattr("stemwise.models.download.time.sleep", waited.append)
     mirror.answers[PATH] = [server.status(503, Retry_After=7), server.status(500)]
     fetched(mirror, tmp_path)
     assert waited == [7.0, 0.02]

@@ -148,7 +148,11 @@ def redirect(target: str, code: int = 302) -> Answer:
 
 def claim(length: int) -> Answer:
     """The whole file, or the rest, under a wrong Content-Length."""
-    return lambda handler, body: handler.wfile.write(body[handler.head(body, length) :]) and None
+
+    def answer(handler: Handler, body: bytes) -> None:
+        handler.wfile.write(body[handler.head(body, length) :])
+
+    return answer
 
 
 def replaced(other: bytes) -> Answer:

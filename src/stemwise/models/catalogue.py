@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from stemwise.cache import cache_folder
-from stemwise.models.registry import NETWORKS
 
 SERVER = "https://zenodo.org"
 """Where the published weights are."""
@@ -73,8 +72,7 @@ def weights() -> dict[str, Weights]:
         "MIT",
         "vocals, drums, bass, other and when each plays; learnt from rendered songs only",
     )
-    published = _open_unmix() if "open-unmix" in NETWORKS else []  # its network comes next
-    return {one.name: one for one in (band, *published)}
+    return {one.name: one for one in (band, *_open_unmix())}
 
 
 def _open_unmix() -> list[Weights]:
