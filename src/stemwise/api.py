@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from stemwise.activity import Activity, write_activity
 from stemwise.audio import Audio, AudioFormat, open_audio
-from stemwise.errors import AudioError, ModelError
+from stemwise.errors import AudioError, ModelError, hint
 from stemwise.naming import Plan
 from stemwise.songs import ActivityTrack, FileResult, Output, detect_blocks, separate_file
 from stemwise.stem_output import ClipMode, StemOutput
@@ -232,7 +231,5 @@ def load(name: str | Path = "band", device: str = "auto", **options: Any) -> Mod
     known = [one.name for one in fields(Options)]
     for key in options:
         if key not in known:
-            close = get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}."
-            raise ModelError(f"There is no option {key!r}: {hint}")
+            raise ModelError(f"There is no option {key!r}: {hint(key, known)}")
     return Model(Engine(models.load(name), Options(device=device, **options)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 
 class StemwiseError(Exception):
     """Base of every error meant for the user; commands print it and exit non-zero."""
@@ -33,3 +36,15 @@ class Cancelled(StemwiseError):  # noqa: N818  # it is no error to be asked to s
 
 class AudioWarning(UserWarning):
     """Audio that was read, or its cover written, only in part."""
+
+
+def closest(name: str, known: Sequence[str], cutoff: float = 0.6) -> str | None:
+    """The known name most like `name`; None where none is like it by `cutoff`, 0 to 1."""
+    close = get_close_matches(name, known, n=1, cutoff=cutoff)
+    return close[0] if close else None
+
+
+def hint(name: str, known: Sequence[str], *, otherwise: str = "there are") -> str:
+    """End of a sentence on an unknown name: what was meant, or `otherwise` and all there are."""
+    close = closest(name, known)
+    return f"{otherwise} {', '.join(known)}." if close is None else f"did you mean {close!r}?"

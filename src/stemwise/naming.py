@@ -6,11 +6,10 @@ import os
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from string import Formatter
 
-from stemwise.errors import OutputError
+from stemwise.errors import OutputError, closest
 
 TEMPLATE = "{track}/{stem}.{ext}"
 FIELDS = ("track", "trackext", "stem", "ext")
@@ -49,9 +48,9 @@ def check_template(template: str) -> None:
     used = [field for _, field, _, _ in parts if field is not None]
     for field in used:
         if field not in FIELDS:
-            close = get_close_matches(field, FIELDS, n=1)
+            near = closest(field, FIELDS)
             known = ", ".join(f"{{{name}}}" for name in FIELDS)
-            hint = f"did you mean {{{close[0]}}}?" if close else f"there are {known}."
+            hint = f"there are {known}." if near is None else f"did you mean {{{near}}}?"
             raise OutputError(
                 f"The file name {template!r} has an unknown field {{{field}}}: {hint}"
             )

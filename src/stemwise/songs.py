@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ import numpy as np
 
 from stemwise.activity import Activity, read_activity, write_activity
 from stemwise.audio import AudioFormat, open_audio
-from stemwise.errors import Cancelled, ModelError, OutputError
+from stemwise.errors import Cancelled, ModelError, OutputError, hint
 from stemwise.naming import TEMPLATE, Plan, check_template, plan_songs
 from stemwise.stem_output import CLIP_MODES, ClipMode, Level, StemOutput
 
@@ -62,7 +61,7 @@ class Output:
         wanted = (self.two_stems,) if self.two_stems is not None else (self.stems or sources)
         for stem in wanted:
             if stem not in sources:
-                raise ModelError(f"The model has no stem {stem!r}: {_nearest(stem, sources)}")
+                raise ModelError(f"The model has no stem {stem!r}: {hint(stem, sources)}")
         if self.two_stems is not None:
             return self.two_stems, f"no_{self.two_stems}"
         return tuple(source for source in sources if source in wanted)
@@ -80,11 +79,6 @@ class Output:
         chosen = sources.index(self.two_stems)
         others = np.delete(stems, chosen, axis=0).sum(axis=0)
         return {self.two_stems: stems[chosen], f"no_{self.two_stems}": others}
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}."
 
 
 @dataclass(frozen=True)

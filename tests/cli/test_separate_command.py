@@ -276,6 +276,7 @@ def test_folder_where_the_report_should_be(stemwise: Stemwise, model: Path, tmp_
         (["--two-stems", "piano"], "no stem 'piano': there are vocals, drums, bass, other."),
         (["--two-stems", "bass", "--stems", "bass"], "not both"),
         (["--filename", "{trak}/{stem}.{ext}"], "unknown field {trak}: did you mean {track}?"),
+        (["--filename", "{x}/{stem}.{ext}"], "there are {track}, {trackext}, {stem}, {ext}."),
         (["--filename", "{track}.{ext}"], "needs {stem}"),
         (["--filename", "../{stem}.{ext}"], "must stay inside the output folder"),
         (["--filename", "{stem}.{ext}.x"], "must end in .{ext}"),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from stemwise.errors import StemwiseError
+from stemwise.errors import StemwiseError, hint
 
 Songs = Annotated[list[Path], typer.Argument(metavar="SONG...", help="Audio files.")]
 Name = Annotated[
@@ -26,9 +25,8 @@ def one_of(option: str, value: str, known: Sequence[str]) -> str:
     """`value`, if known; else a usage error that names the nearest known value."""
     if value in known:
         return value
-    close = get_close_matches(value, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"choose {', '.join(known)}."
-    raise typer.BadParameter(f"there is no {value!r}: {hint}", param_hint=option)
+    meant = hint(value, known, otherwise="choose")
+    raise typer.BadParameter(f"there is no {value!r}: {meant}", param_hint=option)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ change single keys (`data.remix=0.3`). Unknown keys are errors that name the nea
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from stemwise.errors import RecipeError
+from stemwise.errors import RecipeError, closest
 
 
 class _Section(BaseModel):
@@ -258,8 +257,8 @@ def _explain(error: ValidationError) -> str:
     if mistake["type"] == "extra_forbidden":
         *parents, last = (str(part) for part in mistake["loc"])
         valid = _keys(parents)
-        near = difflib.get_close_matches(last, valid, n=1, cutoff=0.0)
-        return f"the recipe has an unknown key '{key}'; the nearest valid key is '{near[0]}'"
+        near = closest(last, valid, cutoff=0.0)
+        return f"the recipe has an unknown key '{key}'; the nearest valid key is '{near}'"
     if mistake["type"] == "missing":
         return f"the recipe lacks the key '{key}'"
     if mistake["type"] == "value_error":  # a section's own sentence
