@@ -25,6 +25,7 @@ from stemwise.audio import read, read_stem_file
 from stemwise.band.render import render_song
 from stemwise.models import load
 from stemwise.separation import Engine, Options
+from stemwise.training.validation import au_roc
 
 STEMS = ("vocals", "drums", "bass", "other")
 
@@ -89,18 +90,6 @@ def sdr(reference: np.ndarray, estimate: np.ndarray) -> float | None:
     return power_db(reference) - power_db(reference - estimate)
 
 
-def area_under_roc(labels: np.ndarray, scores: np.ndarray) -> float | None:
-    """AU-ROC over frames by ranks (ties share their rank); None where one class is missing."""
-    from scipy.stats import rankdata
-
-    positive = int(labels.sum())
-    negative = len(labels) - positive
-    if positive == 0 or negative == 0:
-        return None
-    ranks = rankdata(scores)[labels]
-    return float((ranks.sum() - positive * (positive + 1) / 2) / (positive * negative))
-
-
 def separate(engine: Engine, song: Song) -> tuple[dict[str, np.ndarray], Activity]:
     """Estimated stems and activity of a song."""
     rate, mixture = song.sample_rate, song.mixture
@@ -117,7 +106,7 @@ def separate(engine: Engine, song: Song) -> tuple[dict[str, np.ndarray], Activit
 
 
 def score(engine: Engine, song: Song) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Figures of one song, and (labels, scores) per source for pooled AU-ROC."""
+    """Figures of one song, and (scores, labels) per source for pooled AU-ROC."""
     estimates, activity = separate(engine, song)
     stems = {**song.stems, "accompaniment": song.mixture - song.stems["vocals"]}
     estimates["accompaniment"] = song.mixture - estimates["vocals"]
@@ -133,8 +122,8 @@ def score(engine: Engine, song: Song) -> tuple[dict[str, Any], dict[str, Any]]:
     for row, name in enumerate(activity.sources):
         frames = activity.probabilities[row]
         truth = aligned.probabilities[list(aligned.sources).index(name)][: len(frames)] > 0.5
-        pooled[name] = (truth, frames[: len(truth)])
-    result["auc"] = {name: area_under_roc(*pair) for name, pair in pooled.items()}
+        pooled[name] = (frames[: len(truth)], truth)
+    result["auc"] = {name: au_roc(*pair) for name, pair in pooled.items()}
     return result, pooled
 
 
@@ -152,9 +141,7 @@ def evaluate(engine: Engine, songs: Iterator[Song]) -> dict[str, Any]:
     names = [*STEMS, "accompaniment"]
     mean = {n: _mean(row["sdr"][n] for row in rows) for n in names}
     auc = {
-        name: area_under_roc(
-            np.concatenate([p[name][0] for p in pools]), np.concatenate([p[name][1] for p in pools])
-        )
+        name: au_roc(*(np.concatenate([pool[name][i] for pool in pools]) for i in (0, 1)))
         for name in pools[0]
     }
     return {

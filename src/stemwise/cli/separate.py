@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from stemwise.separation import Engine, Progress
     from stemwise.songs import FileResult
 
-FORMATS = ("wav", "flac", "mp3", "opus", "ogg", "m4a")
 BITRATES = {"mp3": 320, "opus": 192, "ogg": 256, "m4a": 256}
 """kbit/s where none is asked for."""
 
@@ -157,9 +156,11 @@ def _format(
     float32: bool,
 ) -> AudioFormat:
     """The format that the options ask for; options that contradict each other are usage errors."""
+    from stemwise.audio.format import EXTENSIONS, AudioFormat
+
     chosen = [name for name, wanted in flags.items() if wanted]
     if format is not None:
-        chosen.append(one_of("--format", format.lower().lstrip("."), FORMATS))
+        chosen.append(one_of("--format", format.lower().lstrip("."), EXTENSIONS))
     if len(set(chosen)) > 1:
         raise typer.BadParameter(f"choose one format, not {' and '.join(chosen)}.")
     if int24 and float32:
@@ -172,8 +173,6 @@ def _format(
     if bitrate is not None and not lossy:
         raise typer.BadParameter(f"--bitrate fits {', '.join(BITRATES)} only, not {extension}.")
 
-    from stemwise.audio import AudioFormat
-
     with usage():
         return AudioFormat(
             extension,
@@ -184,6 +183,8 @@ def _format(
 
 def _tell(board: Board, result: FileResult, page: Path | None) -> None:
     """What became of one song, for people."""
+    from stemwise.report.drawing import clock
+
     for warning in result.warnings:
         board.print(f"stemwise: warning: {warning}", err=True)
     places = sorted({str(path.parent) for path in result.stems.values()})
@@ -205,16 +206,9 @@ def _tell(board: Board, result: FileResult, page: Path | None) -> None:
         board.print(f"  report: {page}")
 
 
-def clock(seconds: float) -> str:
-    """Minutes and seconds, as players show them."""
-    whole = round(seconds)
-    hours, minutes = divmod(whole // 60, 60)
-    text = f"{minutes}:{whole % 60:02d}"
-    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else text
-
-
 def _report(result: FileResult, page: Path, model: str, network: str) -> Path:
     from stemwise.report import write_report
+    from stemwise.report.drawing import clock
     from stemwise.stem_output import make_folder
 
     channels = {1: "1 (mono)", 2: "2 (stereo)"}.get(result.channels, str(result.channels))
