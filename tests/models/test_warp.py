@@ -76,7 +76,16 @@ def test_constants_stay_constant_in_any_precision() -> None:
         flat = torch.full((2, 33, 5), 0.75, dtype=dtype)
         back = warp.inverse(warp(flat))
         assert back.dtype == dtype
-        assert torch.equal(back, flat)
+        torch.testing.assert_close(back, flat)
+
+
+def test_what_is_above_zero_stays_above_zero() -> None:
+    """Logarithms follow: a quiet bin beside a loud one must not become zero."""
+    spectrum = torch.full((512, 2), 1e-10)
+    spectrum[::2] = 1e3
+    warp = FrequencyWarp()
+    assert float(warp(spectrum).min()) > 0
+    assert float(warp.inverse(warp(spectrum)).min()) > 0
 
 
 def test_gradients_pass() -> None:

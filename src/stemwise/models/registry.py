@@ -28,8 +28,14 @@ class Network:
 
 NETWORKS: dict[str, Network] = {
     "band-unet": Network("stemwise.models.band_unet", "BandUNet", "stemwise's own"),
+    "conditioned-unet": Network(
+        "stemwise.models.conditioned_unet", "ConditionedUNet", "Kadandale et al. 2020"
+    ),
     "iass": Network("stemwise.models.iass", "IASS", "Hung & Lerch 2020"),
     "joint-unet": Network("stemwise.models.joint_unet", "JointUNet", "Stoller et al. 2018"),
+    "multichannel-unet": Network(
+        "stemwise.models.multichannel_unet", "MultichannelUNet", "Kadandale et al. 2020"
+    ),
     "open-unmix": Network("stemwise.models.open_unmix", "OpenUnmix", "Stöter et al. 2019"),
     "shared-encoder": Network(
         "stemwise.models.shared_encoder", "SharedEncoder", "Doire & Okubadejo 2019"

@@ -48,7 +48,9 @@ class Resample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., bin, frame) to (..., output bin, frame)."""
         low, high = x.index_select(-2, self.lower), x.index_select(-2, self.upper)
-        return low + self.share.to(x.dtype) * (high - low)
+        share = self.share.to(x.dtype)
+        # not low + share * (high - low), whose rounding makes zeros of small positive numbers
+        return low * (1 - share) + high * share
 
 
 class FrequencyWarp(nn.Module):
