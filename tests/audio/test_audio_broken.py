@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -188,14 +189,23 @@ def test_output_that_is_a_folder_or_has_none(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["song.wav"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write into any folder")
-def test_read_only_folder(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    try:
-        with pytest.raises(OutputError, match="permissions"):
-            create_audio(tmp_path / "song.wav", 44100, 1)
-    finally:
-        tmp_path.chmod(0o700)
+@pytest.fixture
+def read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The present folder, seen by an ordinary user: the superuser may write into any."""
+    monkeypatch.chdir(tmp_path)  # the folders above it are closed to others
+    tmp_path.chmod(0o555)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield Path()
+    os.seteuid(user)
+    tmp_path.chmod(0o700)
+
+
+def test_read_only_folder(read_only_folder: Path) -> None:
+    with pytest.raises(OutputError, match="permissions"):
+        create_audio(read_only_folder / "song.wav", 44100, 1)
+    assert list(read_only_folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("code", [13, 30])
