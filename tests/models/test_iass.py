@@ -170,50 +170,50 @@ def test_channels_share_the_mean_of_their_logits() -> None:
     np.testing.assert_allclose(activity[:, :-2], mean[:, :-2].numpy(), atol=1e-5)
 
 
-def _closing(separator: IASS, threshold: float) -> None:
-    """Make the vocals' activity follow the loudness of the lowest bins."""
-    member = separator.network.members["vocals"]
-    assert isinstance(member, IASSNetwork) and member.activity is not None
-    convolution = member.activity.layers[-1]
-    assert isinstance(convolution, nn.Conv2d) and convolution.bias is not None
-    convolution.weight.data.zero_()
-    convolution.bias.data.fill_(threshold)
+def _force(separator: IASS, source: str, logit: float) -> None:
+    """Make the source's head give one logit in every frame."""
+    member = separator.network.members[source]
+    assert isinstance(member, IASSNetwork)
+    assert member.activity is not None
+    last = member.activity.layers[-1]
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    last.weight.data.zero_()
+    last.bias.data.fill_(logit)
 
 
 @pytest.mark.parametrize("gate", ["raw", "median"])
 def test_gate_closes_the_stem_whose_head_says_so(gate: str) -> None:
     separator = _small()
     song = _noise(1.2)
-    open_, _ = _run(separator, song)
-    _closing(separator, -9.0)
-    member = separator.network.members["bass"]
-    assert isinstance(member, IASSNetwork) and member.activity is not None
-    member.activity.layers[-1].weight.data.zero_()
-    member.activity.layers[-1].bias.data.fill_(9.0)  # type: ignore[union-attr]
+    plain, _ = _run(separator, song)
+    _force(separator, "vocals", -9.0)
+    _force(separator, "bass", 9.0)
     stems, activity = _run(separator, song, gate=gate)
     assert np.abs(stems[0]).max() == 0.0
-    np.testing.assert_array_equal(stems[1], open_[1])
+    np.testing.assert_array_equal(stems[1], plain[1])
     assert activity[0].max() < 0.5 < activity[1].min()
 
 
+class _Stray(nn.Module):
+    """A network whose first source falls silent in one frame."""
+
+    def __init__(self, inner: nn.Module, frame: int) -> None:
+        super().__init__()
+        self.inner, self.frame = inner, frame
+
+    def forward(self, magnitudes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        masks, activity = self.inner(magnitudes)
+        activity = activity.clone()
+        activity[:, 0, self.frame] = -9.0
+        return masks, activity
+
+
 def test_median_gate_ignores_a_stray_frame_and_the_raw_one_does_not() -> None:
-    """The logits of one frame are turned around in the network's own output."""
     separator = _small()
-    _closing(separator, 9.0)
-    frame = separator.grid.before // 1024 + 20
-
-    class Stray(nn.Module):
-        def __init__(self, inner: nn.Module) -> None:
-            super().__init__()
-            self.inner = inner
-
-        def forward(self, magnitudes: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            masks, activity = self.inner(magnitudes)
-            activity = activity.clone()
-            activity[:, 0, frame] = -9.0
-            return masks, activity
-
-    separator.network = Stray(separator.network)  # type: ignore[assignment]
+    _force(separator, "vocals", 9.0)
+    stray = _Stray(separator.network, separator.grid.before // 1024 + 20)
+    separator.network = stray  # type: ignore[assignment]
     song = _noise(1.5, 1)
     plain, _ = _run(separator, song, segment=10.0)
     raw, _ = _run(separator, song, segment=10.0, gate="raw")
@@ -231,13 +231,15 @@ def test_statistics_start_shift_and_scale() -> None:
     deviation[5] = 0.0
     separator.set_statistics(mean, deviation, "bass")
     vocals, bass = separator.network.members.values()
-    assert isinstance(vocals, IASSNetwork) and isinstance(bass, IASSNetwork)
+    assert isinstance(vocals, IASSNetwork)
+    assert isinstance(bass, IASSNetwork)
     assert bool((vocals.input_scale == 1).all())
     torch.testing.assert_close(bass.input_mean.data, -mean[:1487].float())
     largest = float(deviation[:1487].max())
     assert bass.input_scale[5].item() == pytest.approx(1e4 / largest, rel=1e-5)
     assert bass.input_scale[7].item() == pytest.approx(1 / float(deviation[7]), rel=1e-5)
-    assert bass.input_scale.requires_grad and bass.output_mean.requires_grad
+    assert bass.input_scale.requires_grad
+    assert bass.output_mean.requires_grad
     separator.set_statistics(mean[:1487], deviation[:1487])
     torch.testing.assert_close(vocals.input_scale, bass.input_scale)
     with pytest.raises(ModelError, match="1487 or 2049 bins"):
