@@ -44,7 +44,10 @@ def save(separator: Separator, path: str | Path, *, half: bool = False, **metada
     header = {"network": separator.kind, "config": separator.config, "metadata": metadata}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file(tensors, temporary, {HEADER: json.dumps(header)})
+        temporary.chmod(mode)  # safetensors lets only the owner read, whatever the umask
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"Cannot write the checkpoint {path}: {error}.") from error

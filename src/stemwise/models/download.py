@@ -190,7 +190,8 @@ def _receive(
         done, total = _extent(url, response, part)
         with part.path.open("ab") if done else part.restart(response.headers) as file:
             _report(progress, done, total)
-            while block := _read(response, url, timeout):
+            # servers may keep the connection open, and old Pythons would then wait for more
+            while done != total and (block := _read(response, url, timeout)):
                 file.write(block)
                 done += len(block)
                 _report(progress, done, total)
