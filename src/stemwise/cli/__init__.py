@@ -1,6 +1,7 @@
 """The command `stemwise`: parses, calls the library, prints. One file per command.
 
-Nothing here imports torch or NumPy until a command runs, so that `--help` answers at once.
+Nothing here imports torch, NumPy or rich until a command needs them, so that `--help` answers at
+once.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its boxes would double the time of --help
 )
 
 
@@ -63,7 +65,8 @@ def _top(
 
 
 for command in (separate, detect, models, render, demo, train):
-    app.command()(command)
+    # the list of commands would cut off its sentence
+    app.command(short_help=str(command.__doc__).partition("\n\n")[0])(command)
 
 
 def run(arguments: Sequence[str]) -> int:
