@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from stemwise.activity import Activity
+from stemwise.api import Model
 from stemwise.errors import Cancelled, ModelError
+from stemwise.gate import Gate
 from stemwise.models import Separator, build
 from stemwise.models.band_unet import BandUNet
 from stemwise.separation import Engine, Options
@@ -23,9 +26,9 @@ def separator(request: pytest.FixtureRequest) -> Separator:
     return _small(request.param)
 
 
-def _small(name: str) -> Separator:
+def _small(name: str, **config: object) -> Separator:
     torch.manual_seed(0)
-    network = build(name, **(SMALL if name == "band-unet" else {"features": 4}))
+    network = build(name, **{**(SMALL if name == "band-unet" else {"features": 4}), **config})
     _randomise_statistics(network)
     if isinstance(network, BandUNet):
         network.network.mask.weight.data *= 20  # masks that differ from one another
@@ -51,10 +54,14 @@ def _blocks(song: np.ndarray, size: int = 30011) -> Iterator[np.ndarray]:
 
 
 def _run(
-    separator: Separator, song: np.ndarray, rate: int, **options: object
+    separator: Separator,
+    song: np.ndarray,
+    rate: int,
+    labels: Activity | None = None,
+    **options: object,
 ) -> tuple[np.ndarray, np.ndarray]:
     engine = Engine(separator, Options(precision="fp32", device="cpu", **options))  # type: ignore[arg-type]
-    blocks = list(engine.stream(_blocks(song), rate, len(song)))
+    blocks = list(engine.stream(_blocks(song), rate, len(song), labels=labels))
     starts = [block.start for block in blocks]
     assert starts == list(np.cumsum([0] + [b.stems.shape[-1] for b in blocks])[:-1])
     stems = np.concatenate([block.stems for block in blocks], axis=-1)
@@ -239,8 +246,6 @@ def test_closed_stems_stay_silent_at_any_rate(rate: int) -> None:
 
 
 def test_gate_closes_inactive_stems_and_keeps_the_sum() -> None:
-    from stemwise.gate import Gate
-
     network = build("band-unet", **SMALL)
     hop, frames = network.grid.hop, 60
     rng = np.random.default_rng(0)
@@ -268,6 +273,75 @@ def test_gate_closes_inactive_stems_and_keeps_the_sum() -> None:
         assert np.allclose(out[mode][0, 0, :, 42 * hop :], stems[0, 0, :, 42 * hop :], atol=1e-5)
     assert np.abs(out["raw"][0, 0, :, 20 * hop]).max() > 0.1
     assert np.abs(out["median"][0, 0, :, 20 * hop]).max() == 0.0
+
+
+@pytest.mark.parametrize("rate", [22050, 48000])
+def test_oracle_gate_follows_labels_of_another_frame_rate(rate: int) -> None:
+    """The joint U-Net without its head knows no activity; the labels have 100 frames per second."""
+    separator = _small("joint-unet", detection=False)
+    song = _noise(4.0, rate, 2)
+    plain, _ = _run(separator, song, rate, residual=False)
+    labels = Activity.from_segments({"vocals": [(1.0, 2.0)], "accompaniment": [(0.0, 4.0)]}, 4.0)
+    whole, frames = _run(separator, song, rate, gate="oracle", labels=labels, residual=False)
+    pieces, _ = _run(separator, song, rate, gate="oracle", labels=labels, segment=1.0)
+    summed, _ = _run(separator, song, rate, gate="oracle", labels=labels)
+    assert frames.shape[0] == 0
+    np.testing.assert_allclose(whole[1], plain[1], atol=1e-5)
+    inside = slice(round(1.1 * rate), round(1.9 * rate))
+    np.testing.assert_allclose(whole[0][:, inside], plain[0][:, inside], atol=1e-4)
+    for closed in (slice(0, round(0.9 * rate)), slice(round(2.1 * rate), None)):
+        assert np.abs(whole[0][:, closed]).max() < 1e-4 < np.abs(plain[0][:, closed]).max()
+    assert np.abs(summed - pieces).max() <= 1e-5
+    assert np.abs(summed.sum(axis=0) - song).max() <= 1e-5
+
+
+def test_oracle_gate_switches_at_the_nearest_label() -> None:
+    """Four labels per frame of the network: the fifth, at the centre of the second, decides."""
+    network = build("band-unet", **SMALL)
+    hop, values = network.grid.hop, np.zeros((1, 12), np.float32)
+    values[0, 4] = 1.0
+    labels = Activity(("drums",), values, 4 * network.frame_rate, 3 / network.frame_rate)
+    stems = np.ones((1, 4, 2, 4 * hop), np.float32)
+    mixture, silent = stems.sum(axis=1), np.zeros((4, 4), np.float32)
+    gate = Gate(network, "oracle", residual=False, labels=labels)
+    _, first = gate.push(*_part(stems, silent, mixture, 0, 2, hop), last=False)
+    _, second = gate.push(*_part(stems, silent, mixture, 2, 4, hop), last=True)
+    assert first is not None
+    assert second is not None
+    gains = np.concatenate([first, second], axis=-1)
+    assert gains[1, ::hop].tolist() == [0, 1, 0, 0]  # the labels end before the fourth frame
+    assert gains[[0, 2, 3]].min() == 1  # of stems without labels nothing is known
+
+
+@pytest.mark.parametrize(
+    ("gate", "labels", "words"),
+    [
+        ("oracle", None, "give the song's labels"),
+        ("off", {"vocals": [(0.0, 1.0)]}, "Labels are for the gate 'oracle', not for 'off'"),
+        ("oracle", {"voice": [(0.0, 1.0)]}, "labels name voice, but none of the stems vocals, dru"),
+    ],
+)
+def test_labels_and_gate_need_each_other(
+    gate: str, labels: dict[str, list[tuple[float, float]]] | None, words: str
+) -> None:
+    given = None if labels is None else Activity.from_segments(labels, 1.0)
+    with pytest.raises(ModelError, match=words):
+        _run(build("band-unet", **SMALL), _noise(0.1, 44100, 2), 44100, gate=gate, labels=given)
+
+
+def test_labels_from_python() -> None:
+    engine = Engine(_small("joint-unet"), Options(device="cpu", gate="oracle", residual=False))
+    labels = Activity.from_segments({"vocals": [], "accompaniment": [(0.0, 1.0)]}, 1.0)
+    result = Model(engine).separate(_noise(0.5, 22050, 1), 22050, labels=labels)
+    assert np.abs(result.stems["vocals"].samples).max() == 0.0
+    assert np.abs(result.stems["accompaniment"].samples).max() > 0
+    assert result.activity.sources == ("vocals",)  # what the network says, not the labels
+
+
+@pytest.mark.parametrize("gate", ["raw", "median"])
+def test_gate_without_activity_is_refused(gate: str) -> None:
+    with pytest.raises(ModelError, match=f"gate '{gate}' needs activity.*choose the gate 'oracle'"):
+        Engine(_small("joint-unet", detection=False), Options(device="cpu", gate=gate))  # type: ignore[arg-type]
 
 
 def _part(

@@ -96,6 +96,7 @@ class Model:
         song: str | Path | Audio | np.ndarray,
         sample_rate: int | None = None,
         *,
+        labels: Activity | None = None,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
     ) -> Separation:
@@ -103,14 +104,17 @@ class Model:
 
         song: a path, Audio, or floating-point samples (channel, sample) or (sample,), nominal
         range [-1, 1], with their `sample_rate` in Hz. The stems have its rate, channels and exact
-        length. Raises AudioError, before anything is computed, for arrays with NaN or infinite
-        samples, with none, or with more than 8 channels; Cancelled soon after `cancel` is set.
+        length. labels: when each source plays, for a model loaded with gate="oracle"; stems they
+        do not name stay open. Raises AudioError, before anything is computed, for arrays with NaN
+        or infinite samples, with none, or with more than 8 channels; ModelError for labels that do
+        not fit; Cancelled soon after `cancel` is set.
         """
         with _opened(song, sample_rate) as source:
             stream = self.engine.stream(
                 source.blocks,
                 source.sample_rate,
                 source.channels,
+                labels=labels,
                 total=source.samples,
                 progress=progress,
                 cancel=cancel,
@@ -155,11 +159,14 @@ class Model:
         song: str | Path,
         output: Output | None = None,
         *,
+        labels: Activity | None = None,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
     ) -> FileResult:
         """Separate a song of any length into files; see `stemwise.songs.separate_file`."""
-        return separate_file(self.engine, song, output, progress=progress, cancel=cancel)
+        return separate_file(
+            self.engine, song, output, labels=labels, progress=progress, cancel=cancel
+        )
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stemwise.activity import Activity
 from stemwise.audio import StreamResampler
 from stemwise.devices import choose_device, keep_heap, prefers_bfloat16
 from stemwise.errors import Cancelled, ModelError
-from stemwise.gate import Gate, share_residual
+from stemwise.gate import Gate, check_gate, share_residual
 from stemwise.models.separator import Separator, SpectrogramSeparator
 
 Progress = Callable[[float, "float | None"], None]
@@ -36,9 +37,9 @@ class Options:
     segment: seconds of song computed at a time (None: the model's own). overlap: share of a piece
     in 0..0.5 that is cross-faded with the next, for networks without finite context. batch: pieces
     computed at once (None: as many as the device likes). gate: "off", "raw" silences a stem in
-    every frame whose activity is below one half, "median" smooths that decision over 21 frames
-    (Hung & Lerch 2020). phase: "mixture", "griffin-lim" or "wiener"; "auto" takes what the network
-    was published with. residual: share what the stems
+    every frame whose activity is below one half, "median" smooths that decision over 21 frames,
+    "oracle" takes it from labels (Hung & Lerch 2020). phase: "mixture", "griffin-lim" or "wiener";
+    "auto" takes what the network was published with. residual: share what the stems
     leave of the mixture among them, so that they sum to it. precision: "bf16" computes the
     network in 16 bits where the device can; "auto" does so where it was measured to be faster.
     """
@@ -46,14 +47,14 @@ class Options:
     segment: float | None = None
     overlap: float = 0.0
     batch: int | None = None
-    gate: Literal["off", "raw", "median"] = "off"
+    gate: Literal["off", "raw", "median", "oracle"] = "off"
     phase: Literal["auto", "mixture", "griffin-lim", "wiener"] = "auto"
     residual: bool = True
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
     def __post_init__(self) -> None:
-        _one_of("gate", self.gate, ("off", "raw", "median"))
+        _one_of("gate", self.gate, ("off", "raw", "median", "oracle"))
         _one_of("phase", self.phase, ("auto", "mixture", "griffin-lim", "wiener"))
         _one_of("precision", self.precision, ("auto", "fp32", "bf16"))
         if self.segment is not None and not 0 < self.segment < float("inf"):
@@ -87,6 +88,7 @@ class Engine:
 
     def __init__(self, separator: Separator, options: Options | None = None) -> None:
         self.options = options or Options()
+        check_gate(separator, self.options.gate)
         self.device = choose_device(self.options.device)
         self.separator = separator.to(self.device).eval()
         self.separator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -111,18 +113,21 @@ class Engine:
         sample_rate: int,
         channels: int,
         *,
+        labels: Activity | None = None,
         total: int | None = None,
         progress: Progress | None = None,
         cancel: threading.Event | None = None,
     ) -> Iterator[Block]:
         """Separate blocks (channel, sample) of a song as they come.
 
-        The stems have the song's rate and channels, and as many samples. total: the song's
-        samples, where known, for the progress. Raises Cancelled soon after `cancel` is set.
+        The stems have the song's rate and channels, and as many samples. labels: when each source
+        plays, for the gate "oracle" (see `Gate`). total: the song's samples, where known, for the
+        progress. Raises ModelError where labels and gate do not fit together, Cancelled soon after
+        `cancel` is set.
         """
         song = _Song(self.separator, sample_rate, channels)
         complete = self.separator.complete and self.phase != "griffin-lim"
-        gate = Gate(self.separator, self.options.gate, self.options.residual, complete)
+        gate = Gate(self.separator, self.options.gate, self.options.residual, complete, labels)
         song.carry_gains(not gate.always_open)
         length = None if total is None else total / sample_rate
         for stretch in self._stretches(song.model_rate(blocks), cancel):

@@ -141,14 +141,17 @@ def separate_file(
     song: str | Path,
     output: Output | None = None,
     *,
+    labels: Activity | None = None,
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
 ) -> FileResult:
     """Separate a song into files with its rate, channels and exact number of samples.
 
-    progress: called with seconds done and the song's seconds (None: unknown). Raises AudioError
-    for a song that cannot be read, OutputError for results that cannot be written, Cancelled soon
-    after `cancel` is set; then nothing of the song remains.
+    labels: when each source plays, for the gate "oracle"; stems they do not name stay open, with a
+    warning. progress: called with seconds done and the song's seconds (None: unknown). Raises
+    AudioError for a song that cannot be read, ModelError for labels that do not fit, OutputError
+    for results that cannot be written, Cancelled soon after `cancel` is set; then nothing of the
+    song remains.
     """
     started = time.perf_counter()
     output = output or Output()
@@ -178,7 +181,7 @@ def separate_file(
             if total is None and info.duration is not None:
                 total = round(info.duration * rate)
             stream = engine.stream(
-                reader, rate, channels, total=total, progress=progress, cancel=cancel
+                reader, rate, channels, labels=labels, total=total, progress=progress, cancel=cancel
             )
             for block in stream:
                 _check(cancel)
@@ -201,10 +204,18 @@ def separate_file(
             samples,
             writing.levels,
             gain,
-            (*reader.warnings, *(f"{song}: {one}" for one in writing.warnings)),
+            (
+                *reader.warnings,
+                *(f"{song}: {one}" for one in (*writing.warnings, *_unlabelled(sources, labels))),
+            ),
             time.perf_counter() - started,
             report_path=plan.report,
         )
+
+
+def _unlabelled(sources: Sequence[str], labels: Activity | None) -> list[str]:
+    missing = [name for name in sources if labels is not None and name not in labels.sources]
+    return [f"the labels do not name {', '.join(missing)}: left open"] if missing else []
 
 
 @dataclass(frozen=True)

@@ -266,10 +266,38 @@ def test_folder_where_the_report_should_be(stemwise: Stemwise, model: Path, tmp_
     assert not list(tmp_path.rglob("vocals.wav"))
 
 
+def test_labels_of_each_song_gate_its_stems(
+    stemwise: Stemwise, model: Path, tmp_path: Path
+) -> None:
+    for name, spans in (("a", "0.0 0.5 vocals"), ("b", "0.5 1.0 vocals")):
+        song(tmp_path / f"{name}.wav", 44100)
+        (tmp_path / f"{name}.lab").write_text(f"{spans}\n0.0 1.0 drums\n0.0 1.0 bass\n")
+    gated = ("--no-residual", "--float32", "--gate", "oracle", "--labels")
+    result = stemwise("separate", "a.wav", "b.wav", "-n", model, *gated, "{track}.lab")
+    assert result.status == 0, result.err
+    assert "warning: a.wav: the labels do not name other: left open" in result.err
+    halves = {}
+    for name in "ab":
+        vocals = read(tmp_path / f"separated/{name}/vocals.wav").samples
+        halves[name] = [
+            float(np.abs(vocals[:, half]).max())
+            for half in (slice(5000, 20000), slice(24000, 39000))
+        ]
+    assert halves["a"][0] > 0 == halves["a"][1]
+    assert halves["b"][1] > 0 == halves["b"][0]
+    missing = stemwise("separate", "a.wav", "-n", model, *gated, "none.lab", "-o", "out")
+    assert missing.status == 1
+    assert "none.lab cannot be read" in missing.err
+    assert not leftovers(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--gate", "meedian"], "there is no 'meedian': did you mean 'median'?"),
+        (["--gate", "oracle"], "--gate oracle and --labels FILE need each other"),
+        (["--labels", "a.lab"], "--gate oracle and --labels FILE need each other"),
+        (["a.wav", "--gate", "oracle", "--labels", "a.lab"], "put {track} into --labels"),
         (["--phase", "weiner"], "did you mean 'wiener'?"),
         (["--clip-mode", "loud"], "choose rescale, clamp, none"),
         (["--stems", "vocls"], "no stem 'vocls': did you mean 'vocals'?"),

@@ -59,8 +59,14 @@ def separate(
     ] = None,
     overlap: Annotated[float, typer.Option(help="Share of a segment cross-faded, 0 to 0.5.")] = 0.0,
     gate: Annotated[
-        str, typer.Option(help="Silence stems that do not play: off, raw or median.")
+        str, typer.Option(help="Silence stems that do not play: off, raw, median or oracle.")
     ] = "off",
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels", metavar="FILE", help="Label file of --gate oracle; may contain {track}."
+        ),
+    ] = None,
     phase: Annotated[str, typer.Option(help="auto, mixture, griffin-lim or wiener.")] = "auto",
     no_residual: Annotated[
         bool, typer.Option("--no-residual", help="Stems need not sum to the song.")
@@ -83,13 +89,15 @@ def separate(
     json: Json = False,
 ) -> None:
     """Separate songs into stems with their rate, channels and length."""
-    one_of("--gate", gate, ("off", "raw", "median"))
+    one_of("--gate", gate, ("off", "raw", "median", "oracle"))
+    _check_labels(labels, gate, songs)
     one_of("--phase", phase, ("auto", "mixture", "griffin-lim", "wiener"))
     one_of("--precision", precision, ("auto", "fp32", "bf16"))
     one_of("--clip-mode", clip_mode, ("rescale", "clamp", "none"))
     kind = _format(format, {"flac": flac, "mp3": mp3, "opus": opus}, bitrate, int24, float32)
 
     from stemwise import models
+    from stemwise.activity import read_activity
     from stemwise.separation import Engine, Options
     from stemwise.songs import Output, separate_file
 
@@ -123,7 +131,8 @@ def separate(
     def work(
         engine: Engine, song: Path, progress: Progress, cancel: threading.Event
     ) -> tuple[FileResult, Path | None]:
-        result = separate_file(engine, song, output, progress=progress, cancel=cancel)
+        known = None if labels is None else read_activity(_label_file(labels, song))
+        result = separate_file(engine, song, output, labels=known, progress=progress, cancel=cancel)
         if result.report_path is None or result.skipped:
             return result, None
         return result, _report(result, result.report_path, name, separator.kind)
@@ -146,6 +155,18 @@ def separate(
     summary(failures, len(songs))
     if failures:
         raise typer.Exit(1)
+
+
+def _check_labels(labels: str | None, gate: str, songs: list[Path]) -> None:
+    """Labels and the gate "oracle" need each other, and every song labels of its own."""
+    if (labels is not None) != (gate == "oracle"):
+        raise typer.BadParameter("--gate oracle and --labels FILE need each other.")
+    if labels is not None and len(songs) > 1 and "{track}" not in labels:
+        raise typer.BadParameter("several songs need a file each: put {track} into --labels.")
+
+
+def _label_file(labels: str, song: Path) -> Path:
+    return Path(labels.replace("{track}", track_name(song)))
 
 
 def _format(
