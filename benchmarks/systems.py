@@ -38,11 +38,13 @@ def prepare_stemwise(model: str) -> Separate:
     return separate
 
 
-def prepare_openunmix(iterations: int) -> Separate:
-    """Open-Unmix (Stoter et al. 2019): four `umx` targets, and its Wiener filter."""
+def openunmix(iterations: int) -> Any:
+    """Open-Unmix (Stoter et al. 2019) as its package has it: four `umx` targets, a Wiener filter.
+
+    It maps (batch, 2, sample) at 44 100 Hz to (batch, target, 2, sample).
+    """
     # its spectral code only imports torchaudio, whose compiled part is not needed here
     sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))
-    import torch
     from openunmix.model import OpenUnmix, Separator
     from openunmix.utils import bandwidth_to_max_bin
 
@@ -51,10 +53,17 @@ def prepare_openunmix(iterations: int) -> Separate:
         source: OpenUnmix(nb_bins=2049, nb_channels=2, hidden_size=512, max_bin=max_bin)
         for source in SOURCES
     }
-    network = Separator(target_models=targets, niter=iterations, nb_channels=2).eval()
+    return Separator(target_models=targets, niter=iterations, nb_channels=2).eval()
+
+
+def prepare_openunmix(iterations: int) -> Separate:
+    """Open-Unmix on a whole song at once, as its own command runs it."""
+    import torch
+
+    network = openunmix(iterations)
 
     def separate(song: Path, folder: Path) -> None:
-        mixture = _read(song)
+        mixture = read(song)
         with torch.inference_mode():
             stems = network(mixture[None])[0]
         _write(stems, folder)
@@ -79,7 +88,7 @@ def prepare_htdemucs() -> Separate:
     ).eval()
 
     def separate(song: Path, folder: Path) -> None:
-        mixture = _read(song)
+        mixture = read(song)
         reference = mixture.mean(0)
         mixture = (mixture - reference.mean()) / reference.std()
         with torch.inference_mode():
@@ -89,7 +98,8 @@ def prepare_htdemucs() -> Separate:
     return separate
 
 
-def _read(song: Path) -> Any:
+def read(song: Path) -> Any:
+    """The song as a tensor (2, sample)."""
     import soundfile
     import torch
 
@@ -115,12 +125,14 @@ def prepare(system: str, model: str) -> Separate:
     return prepare_openunmix({"openunmix-0": 0, "openunmix-1": 1}[system])
 
 
-def _cpu() -> float:
+def cpu_seconds() -> float:
+    """User and system time of this process so far, all threads."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
-def _peak_megabytes() -> float:
+def peak_megabytes() -> float:
+    """The most memory this process has held."""
     # ru_maxrss of a child starts at its parent's size; VmHWM counts this program alone
     status = Path("/proc/self/status")
     if status.exists():
@@ -144,15 +156,15 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(arguments.threads)
-    cpu, wall = _cpu(), time.monotonic()
+    cpu, wall = cpu_seconds(), time.monotonic()
     separate(arguments.song, arguments.folder)
     done = time.monotonic()
     figures = {
-        "cpu": _cpu() - cpu,
+        "cpu": cpu_seconds() - cpu,
         "wall": done - wall,
-        "process_cpu": _cpu(),
+        "process_cpu": cpu_seconds(),
         "process_wall": done - arguments.started,
-        "peak_mb": _peak_megabytes(),
+        "peak_mb": peak_megabytes(),
         "torch": torch.__version__,
     }
     print(json.dumps(figures), flush=True)

@@ -37,7 +37,7 @@ class ConditionedUNet(ChunkedSeparator):
     """
 
     kind = "conditioned-unet"
-    segment = 12.0
+    segment = 6.0
 
     def __init__(
         self,
