@@ -173,7 +173,7 @@ class StemOutput:
                 make_folder(path.parent)
                 if os.path.lexists(path) and not path.is_dir():
                     aside = self._staging / "earlier" / str(index)
-                    os.replace(path, aside)
+                    _put_aside(path, aside)
                     earlier[path] = aside
                 os.replace(source, path)
                 placed.append(path)
@@ -307,6 +307,14 @@ def make_folder(folder: Path) -> list[Path]:
     except OSError as error:
         raise OutputError(_folder_sentence(folder, error)) from error
     return missing
+
+
+def _put_aside(path: Path, aside: Path) -> None:
+    """Give a file a second name; where the disk has no links, the other name instead."""
+    try:
+        os.link(path, aside, follow_symlinks=False)  # a killed process leaves no gap at `path`
+    except (OSError, NotImplementedError):
+        os.replace(path, aside)
 
 
 def _make_staging(plan: Plan) -> Path:
