@@ -106,7 +106,7 @@ def test_earlier_results_come_back_when_a_rename_fails(
     def breaking(source: Path, target: Path) -> None:
         if "final" in Path(source).parts and target == [*files.values(), labels, None][number]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        assert Path(target) not in old or Path(target).exists()
+        assert Path(target) not in old or Path(target).exists()  # never a gap
         rename(source, target)
 
     with output:

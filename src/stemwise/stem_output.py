@@ -178,10 +178,11 @@ class StemOutput:
                 os.replace(source, path)
                 placed.append(path)
         except BaseException as error:
-            for path in placed:
-                path.unlink(missing_ok=True)
-            for path, aside in earlier.items():
-                os.replace(aside, path)
+            for new in placed:
+                if new not in earlier:
+                    new.unlink(missing_ok=True)
+            for old, aside in earlier.items():
+                os.replace(aside, old)
             if isinstance(error, OSError):
                 reason = error.strerror or "no reason given"
                 raise OutputError(f"{path} could not be written ({reason}).") from error
