@@ -168,8 +168,8 @@ class IASSNetwork(nn.Module):
         x = latent
         for block, aside in zip(self.decoder, [*reversed(skips), None], strict=True):
             x = block(x, aside)
-        logits = self.linear(x.squeeze(1).mT).float()
-        logits = (logits * self.output_scale + self.output_mean).mT
+        logits = self.linear(x.squeeze(1).transpose(1, 2)).float()
+        logits = (logits * self.output_scale + self.output_mean).transpose(1, 2)
         if self.activity is None:
             return (logits,)
         return logits, self.activity(latent)
