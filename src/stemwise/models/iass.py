@@ -39,7 +39,7 @@ class IASS(SpectrogramSeparator):
     """
 
     kind = "iass"
-    segment = 10.0
+    segment = 8.0
     mean_activity = True
     network: Bank
 

@@ -46,7 +46,7 @@ class SharedEncoder(SpectrogramSeparator):
     """
 
     kind = "shared-encoder"
-    segment = 12.0
+    segment = 10.0
     network: SharedEncoderNetwork
 
     def __init__(
