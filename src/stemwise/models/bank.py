@@ -46,7 +46,7 @@ def combine(separators: Sequence[Separator]) -> Separator:
     sources: list[str] = []
     for separator in separators:
         _check_alike(first, separator)
-        for source in separator.sources:
+        for source in separator.config["sources"]:  # less what the network makes of the rest
             if source in sources:
                 raise ModelError(f"Two of the separators estimate {source!r}: leave one out.")
             sources.append(source)
