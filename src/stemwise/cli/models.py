@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from stemwise.models.summary import Layer
+
+WHOLE_SONG = (
+    "song: the network listens to the whole song, so no context makes pieces of it exact; "
+    "--segment and --overlap of `stemwise separate` say how it is cut."
+)
+OMITTED = ("config", "metadata", "layers", "context_exact")
 
 
 def models(
@@ -14,40 +25,49 @@ def models(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
-    """List the models, or show one with all its facts."""
+    """List the models, or show one with its configuration and its layers."""
     from stemwise.models import NETWORKS, weights
 
-    if name is not None:
-        found = [_describe(name)]
-    else:
+    if name is None:
         found = [_describe(one) for one in [*weights(), *NETWORKS]]
-    if json:
-        import json as encoder
+        if json:
+            _print_json(found)
+        else:
+            _print_table(found)
+        return
 
-        typer.echo(encoder.dumps(found[0] if name is not None else found, indent=2))
-    elif name is not None:
-        _print_one(found[0])
+    from stemwise.models.summary import layers
+
+    facts = _describe(name)
+    inside = layers(facts["network"], **facts["config"])
+    if json:
+        _print_json({**facts, "layers": [layer.to_json() for layer in inside]})
     else:
-        _print_table(found)
+        _print_one(facts, inside)
 
 
 def _describe(name: str) -> dict[str, Any]:
     """Facts of a trained model, a network without weights, or a checkpoint."""
-    from stemwise.models import NETWORKS, build, read_card, weights
+    from stemwise.models import NETWORKS, read_card, weights
+    from stemwise.models.summary import outline
 
     known = weights().get(name)
-    network, licence, summary, reference = name, None, "", ""
+    network, licence, summary, state = name, None, "", "none"
     config: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
-    present = False
     if known is not None:
-        network, licence, summary = known.network, known.licence, known.summary
-        reference, config, present = known.reference, dict(known.config), known.present
-    if present or (known is None and name not in NETWORKS):
+        network, licence, summary, config = (
+            known.network,
+            known.licence,
+            known.summary,
+            known.config,
+        )
+        state = "present" if known.present else "downloadable" if known.published else "missing"
+    if state == "present" or (known is None and name not in NETWORKS):
         card = read_card(name)
-        network, config, metadata, present = card.network, card.config, card.metadata, True
-    separator = build(network, **config)
-    rate = separator.sample_rate
+        network, config, metadata, state = card.network, card.config, card.metadata, "present"
+    separator = outline(network, **config)
+    rate, grid = separator.sample_rate, separator.grid
     return {
         "name": name,
         "network": network,
@@ -57,61 +77,92 @@ def _describe(name: str) -> dict[str, Any]:
         "sample_rate": rate,
         "channels": separator.channels,
         "trainable_parameters": separator.parameter_count,
-        "context_seconds": [
-            round(separator.grid.before / rate, 4),
-            round(separator.grid.after / rate, 4),
-        ],
+        "context_seconds": [round(grid.before / rate, 4), round(grid.after / rate, 4)],
+        "context_exact": grid.finite,
         "activity_frames_per_second": round(separator.frame_rate, 4),
         "licence": licence,
-        "weights": present,
-        "downloadable": known is not None and bool(known.published),
+        "weights": state,
         "summary": summary,
-        "reference": reference,
         "config": separator.config,
         "metadata": metadata,
     }
 
 
-def _print_one(facts: dict[str, Any]) -> None:
-    width = max(map(len, facts))
-    for key, value in facts.items():
-        if isinstance(value, list):
-            value = ", ".join(map(str, value))
-        if value not in (None, "", {}):
-            typer.echo(f"{key.replace('_', ' '):<{width}}  {value}")
+def _print_json(content: Any) -> None:
+    from json import dumps
+
+    typer.echo(dumps(content, indent=2))
 
 
-def _weights(facts: dict[str, Any]) -> str:
-    """Whether there are weights, in a word or three."""
-    if facts["weights"]:
-        return "present"
-    if facts["downloadable"]:
-        return "on first use"
-    return "missing" if facts["licence"] else "none"
+def _print_one(facts: dict[str, Any], inside: list[Layer]) -> None:
+    shown = {key: value for key, value in facts.items() if key not in OMITTED}
+    shown["trainable_parameters"] = f"{facts['trainable_parameters']:,}"
+    if not facts["context_exact"]:
+        shown["context_seconds"] = "the whole song"
+    width = max(map(len, [*shown, *facts["config"], *facts["metadata"]]))
+    for title in ("", "config", "metadata"):
+        part = facts[title] if title else shown
+        if title and part:
+            typer.echo(f"\n{title}")
+        for key, value in part.items():
+            if isinstance(value, list):
+                value = ", ".join(map(str, value))
+            elif isinstance(value, dict):
+                value = "see --json"
+            if title or value not in (None, ""):
+                typer.echo(f"{key.replace('_', ' ') if not title else key:<{width}}  {value}")
+    typer.echo("\nlayers, for a song of a second or a little more")
+    table = _table(("module", "type", "output"), ("parameters",))
+    for layer in inside:
+        table.add_row(
+            "  " * layer.depth + layer.name.rpartition(".")[2],
+            layer.type,
+            ", ".join(" x ".join(map(str, shape)) for shape in layer.outputs) or "-",
+            f"{layer.parameters:,}" if layer.parameters else "-",
+        )
+    _show(table)
 
 
 def _print_table(found: list[dict[str, Any]]) -> None:
-    from rich.console import Console
+    table = _table(
+        ("name", "paper", "sources"),
+        ("Hz", "parameters", "context (s)"),
+        ("activity", "licence", "weights"),
+    )
+    for facts in found:
+        sources, active = facts["sources"], facts["activity_sources"]
+        table.add_row(
+            facts["name"],
+            facts["paper"],
+            ", ".join(sources),
+            str(facts["sample_rate"]),
+            f"{facts['trainable_parameters']:,}",
+            f"{max(facts['context_seconds']):.2f}" if facts["context_exact"] else "song",
+            "all" if active == sources else ", ".join(active) or "-",
+            facts["licence"] or "-",
+            facts["weights"],
+        )
+    _show(table)
+    if not all(facts["context_exact"] for facts in found):
+        typer.echo(WHOLE_SONG)
+
+
+def _table(left: tuple[str, ...], right: tuple[str, ...], last: tuple[str, ...] = ()) -> Table:
+    """An empty table whose columns `right` hold numbers."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("name", "network", "paper", "sources", "Hz"):
-        table.add_column(title)
-    for title in ("parameters", "context (s)"):
-        table.add_column(title, justify="right")
-    table.add_column("licence")
-    table.add_column("weights")
-    for facts in found:
-        table.add_row(
-            facts["name"],
-            facts["network"],
-            facts["paper"],
-            ", ".join(facts["sources"]),
-            str(facts["sample_rate"]),
-            f"{facts['trainable_parameters']:,}",
-            f"{max(facts['context_seconds']):.2f}",
-            facts["licence"] or "-",
-            _weights(facts),
-        )
-    # a pipe has no width: whoever reads it wants whole lines
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    for title in (*left, *right, *last):
+        # a pipe has no width: whoever reads it wants whole lines
+        table.add_column(title, justify="right" if title in right else "left", no_wrap=_piped())
+    return table
+
+
+def _piped() -> bool:
+    return not sys.stdout.isatty()
+
+
+def _show(table: Table) -> None:
+    from rich.console import Console
+
+    Console(width=None if not _piped() else 400, markup=False, highlight=False).print(table)
