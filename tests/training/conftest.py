@@ -19,6 +19,24 @@ RATE = 22050
 SOURCES = ("vocals", "drums", "bass", "other")
 
 
+class TinyNetwork(nn.Module):
+    """Mask logits (batch, source * channel, bin, frame) and activity from one convolution."""
+
+    def __init__(self, sources: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(2, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1)
+        )
+        self.mask = nn.Conv2d(8, sources * 2, 1)
+        self.profile = nn.Parameter(torch.zeros(sources * 2, 257, 1))
+        self.when = nn.Conv1d(8, sources, 1)
+
+    def forward(self, magnitude: Tensor) -> tuple[Tensor, ...]:
+        features = self.layers(magnitude)
+        logits = self.mask(features) + 20 * self.profile  # learns bins before all else
+        return logits, self.when(features.mean(dim=2))
+
+
 class TinySeparator(SpectrogramSeparator):
     """Masks from one convolution with batch normalisation and dropout; activity from its mean."""
 
@@ -28,24 +46,19 @@ class TinySeparator(SpectrogramSeparator):
         super().__init__(sources, RATE, 2, sources, n_fft=512, hop=128)
         self._crop = crop
         self.grid = Grid(128, 128, before=crop, after=crop, crop=crop)
-        self.layers = nn.Sequential(
-            nn.Conv2d(2, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1)
-        )
-        self.mask = nn.Conv2d(8, len(self.sources) * 2, 1)
-        self.profile = nn.Parameter(torch.zeros(len(self.sources) * 2, 257, 1))
-        self.when = nn.Conv1d(8, len(self.sources), 1)
+        self.network = TinyNetwork(len(self.sources))
 
     @property
     def config(self) -> dict[str, Any]:
         return {"sources": list(self.sources), "crop": self._crop}
 
-    def forward(self, mixture: Tensor) -> Prediction:
-        spectrum = self._crop_frames(self.spectrum(mixture))
-        features = self.layers(torch.log1p(spectrum.abs()))
-        logits = self.mask(features) + 20 * self.profile  # learns bins before all else
+    def features(self, spectrum: Tensor) -> tuple[Tensor, ...]:
+        return (torch.log1p(self._crop_frames(spectrum).abs()),)
+
+    def predict(self, spectrum: Tensor, outputs: tuple[Tensor, ...]) -> Prediction:
+        logits, activity = outputs
         masks = logits.unflatten(1, (len(self.sources), 2)).softmax(dim=1)
-        activity = self.when(features.mean(dim=2))
-        return Prediction(spectrum, masks=masks, activity=activity)
+        return Prediction(self._crop_frames(spectrum), masks=masks, activity=activity)
 
 
 @pytest.fixture
