@@ -37,6 +37,12 @@ NETWORKS: dict[str, Network] = {
         "stemwise.models.multichannel_unet", "MultichannelUNet", "Kadandale et al. 2020"
     ),
     "open-unmix": Network("stemwise.models.open_unmix", "OpenUnmix", "Stöter et al. 2019"),
+    "open-unmix-transformer": Network(
+        "stemwise.models.open_unmix_transformer", "OpenUnmixTransformer", "George et al. 2022"
+    ),
+    "waveform-unmix": Network(
+        "stemwise.models.waveform_unmix", "WaveformUnmix", "George et al. 2022"
+    ),
     "shared-encoder": Network(
         "stemwise.models.shared_encoder", "SharedEncoder", "Doire & Okubadejo 2019"
     ),
