@@ -1,0 +1,298 @@
+"""Open-Unmix: sizes, options, and equality with the authors' package on the same weights."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stemwise.errors import ModelError
+from stemwise.models import build, load, save
+from stemwise.models.bank import combine
+from stemwise.models.open_unmix import OpenUnmix
+from stemwise.separation import Engine, Options
+
+SMALL: dict[str, Any] = {"sources": ["vocals", "drums"], "hidden": 16, "n_fft": 256, "hop": 64}
+
+
+def _small(**options: Any) -> OpenUnmix:
+    torch.manual_seed(0)
+    network = build("open-unmix", **{**SMALL, **options})
+    assert isinstance(network, OpenUnmix)
+    return _as_trained(network).eval()
+
+
+def _as_trained(network: Any) -> Any:
+    """Statistics and scales as training leaves them; those of a new network hide errors."""
+    generator = torch.Generator().manual_seed(1)
+    for name, tensor in network.state_dict().items():
+        noise = torch.rand(tensor.shape, generator=generator)
+        if name.endswith(("running_mean", "input_mean")):
+            tensor.copy_(0.6 * noise - 0.3)
+        elif name.endswith(("running_var", "input_scale", "output_scale")):
+            tensor.copy_(0.5 + noise)
+        elif name.endswith("output_mean"):
+            tensor.copy_(noise)
+    return network
+
+
+def _noise(samples: int, channels: int = 2, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(1, channels, samples, generator=generator) * 0.1
+
+
+def _stems(network: OpenUnmix, song: torch.Tensor, **options: Any) -> np.ndarray:
+    engine = Engine(network, Options(device="cpu", precision="fp32", residual=False, **options))
+    blocks = list(engine.stream([song[0].numpy()], network.sample_rate, song.shape[1]))
+    return np.concatenate([block.stems for block in blocks], axis=-1)
+
+
+@pytest.fixture
+def openunmix(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The authors' package; it imports torchaudio, which its model and its filters do not use."""
+    before = set(sys.modules)
+    if "torchaudio" not in before:
+        monkeypatch.setitem(sys.modules, "torchaudio", types.ModuleType("torchaudio"))
+    reason = "the package 'openunmix' is not installed: there is no reference to compare with"
+    yield pytest.importorskip("openunmix.model", reason=reason)
+    for name in set(sys.modules) - before:  # nothing that saw the stub stays
+        if name.split(".")[0] in ("openunmix", "torchaudio"):
+            sys.modules.pop(name, None)
+
+
+def _references(openunmix: Any, network: OpenUnmix) -> dict[str, torch.nn.Module]:
+    options, references = network.config, {}
+    for source, member in network.network.members.items():
+        reference = openunmix.OpenUnmix(
+            nb_bins=network.n_fft // 2 + 1,
+            nb_channels=options["channels"],
+            hidden_size=options["hidden"],
+            nb_layers=options["layers"],
+            unidirectional=options["unidirectional"],
+            max_bin=network.input_bins,
+        )
+        reference.load_state_dict(member.state_dict())
+        references[source] = reference.eval()
+    return references
+
+
+def test_parameters_per_source() -> None:
+    with torch.device("meta"):
+        network = build("open-unmix")
+    assert network.parameter_count == 4 * 8_893_348
+    assert isinstance(network, OpenUnmix)
+    assert network.input_bins == 1487
+    shapes = {n: tuple(p.shape) for n, p in network.network.members["vocals"].named_parameters()}
+    assert shapes["fc1.weight"] == (512, 2974)
+    assert shapes["lstm.weight_hh_l2_reverse"] == (1024, 256)
+    assert shapes["fc2.weight"] == (512, 1024)
+    assert shapes["fc3.weight"] == (4098, 512)
+    assert shapes["input_mean"] == shapes["input_scale"] == (1487,)
+    assert shapes["output_mean"] == shapes["output_scale"] == (2049,)
+
+
+@pytest.mark.parametrize("unidirectional", [False, True])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_network_equals_openunmix(openunmix: Any, unidirectional: bool, channels: int) -> None:
+    network = _small(unidirectional=unidirectional, channels=channels, bandwidth=12000.0)
+    spectrum = network.spectrum(_noise(6000, channels))
+    with torch.inference_mode():
+        estimates = network.predict(spectrum, network.network(*network.features(spectrum)))
+        for index, reference in enumerate(_references(openunmix, network).values()):
+            expected = reference(spectrum.abs())
+            ours = estimates.source(index).abs()
+            assert expected.abs().max() > 0.1
+            torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_network_in_training_equals_that_in_evaluation() -> None:
+    """Evaluation folds the normalisations into the linear layers: the same numbers come out."""
+    network = _small(activity=True, residual=True, layers=1)
+    features = network.features(network.spectrum(_noise(6000)))
+    folded = network.network(*features)
+    network.network.training = True  # the plain path, with the statistics of evaluation
+    for member in network.network.unmixers:
+        member.training = True
+    plain = network.network(*features)
+    for ours, expected in zip(folded, plain, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("samples", [64 * 450, 64 * 450 + 37, 64 * 301 + 1])
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("iterations", [0, 1])
+def test_separator_equals_openunmix(
+    openunmix: Any, iterations: int, residual: bool, samples: int
+) -> None:
+    sources = ["vocals", "drums", "bass", "other"]
+    network = _small(residual=residual, sources=sources)
+    song = _noise(samples)
+    reference = openunmix.Separator(
+        _references(openunmix, network),
+        niter=iterations,
+        residual=residual,
+        n_fft=network.n_fft,
+        n_hop=network.hop,
+    )
+    with torch.inference_mode():
+        expected = reference(song)[0].numpy()
+    phase = "wiener" if iterations else "mixture"
+    ours = _stems(network, song, segment=60.0, phase=phase)
+    assert ours.shape == expected.shape == (4 + residual, 2, samples)
+    assert np.abs(ours - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_wiener_equals_openunmix(openunmix: Any, iterations: int, channels: int) -> None:
+    from stemwise.spectral import WienerFilter
+
+    filtering = importlib.import_module("openunmix.filtering")
+    generator = torch.Generator().manual_seed(0)
+    for scale in (0.01, 1.0, 40.0):  # the last is louder than the filter's largest magnitude
+        parts = torch.randn(2, channels, 9, 50, generator=generator) * scale
+        mixture = torch.complex(parts[0], parts[1])
+        factors = torch.rand(3, channels, 9, 50, generator=generator)
+        expected = filtering.wiener(
+            (factors * mixture.abs()).permute(3, 2, 1, 0),
+            torch.view_as_real(mixture.permute(2, 1, 0).contiguous()),
+            iterations,
+        )
+        expected = torch.view_as_complex(expected.permute(4, 2, 1, 0, 3).contiguous())
+        filtered = WienerFilter(factors[None], mixture[None], iterations)
+        for index in range(3):
+            ours = filtered.source(index)[0]
+            error = (ours - expected[index]).abs().max() / expected.abs().max()
+            assert float(error) <= 1e-4
+
+
+def test_pieces_are_close_to_one_pass() -> None:
+    """Exact where recurrence forgets: but for the covariances of the frames across a join."""
+    network = _small()
+    song = _noise(64 * 1230 + 11)
+    short = 300 * 64 / 44100
+    for phase, limit in (("mixture", 1e-4), ("wiener", 0.05)):
+        whole = _stems(network, song, segment=60.0, phase=phase)
+        pieces = _stems(network, song, segment=short, phase=phase)
+        error = np.abs(whole - pieces) / np.abs(whole).max()
+        assert error.max() <= limit
+        for join in range(300, 1230, 300):
+            error[..., (join - 4) * 64 : (join + 4) * 64] = 0
+        assert error.max() <= 1e-4
+
+
+def test_unidirectional_looks_ahead_one_window_only() -> None:
+    network = _small(unidirectional=True)
+    assert network.grid.after == network.n_fft
+    song = _noise(64 * 100)
+    changed = song.clone()
+    changed[..., 64 * 60 :] = _noise(64 * 40, seed=5)
+    with torch.inference_mode():
+        one, other = (network.reconstruct(network(x)) for x in (song, changed))
+    until = 64 * 60 - network.n_fft
+    torch.testing.assert_close(one[..., :until], other[..., :until], rtol=0, atol=1e-6)
+    assert (one - other)[..., 64 * 60 :].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("samples", [1, 64, 127, 129, 5000])
+def test_any_length_and_the_sum_with_a_residual(samples: int) -> None:
+    network = _small(residual=True)
+    song = _noise(samples)
+    for phase, limit in (("mixture", 1e-5), ("wiener", 1e-3)):  # the filter is regularised
+        stems = _stems(network, song, phase=phase)
+        assert stems.shape == (3, 2, samples)
+        assert np.abs(stems.sum(axis=0) - song[0].numpy()).max() <= limit
+
+
+@pytest.mark.parametrize("mask", ["relu", "sigmoid", "none"])
+@pytest.mark.parametrize("residual", [False, True])
+def test_masks(mask: str, residual: bool) -> None:
+    network = _small(mask=mask, residual=residual)
+    mixture = _noise(5000)
+    with torch.inference_mode():
+        prediction = network(mixture)
+        refined = network.refine(prediction, "wiener")
+    if mask == "none":
+        assert prediction.masks is None
+        assert not prediction.estimates.is_complex()
+        assert float(prediction.estimates[:, :2].min()) >= 0
+    else:
+        assert prediction.masks is not None
+        assert float(prediction.masks[:, :2].min()) >= 0
+        assert mask == "relu" or float(prediction.masks[:, :2].max()) <= 1
+    assert refined.estimates.shape == prediction.estimates.shape
+    torch.testing.assert_close(refined.source(1), refined.estimates[:, 1])
+    torch.testing.assert_close(refined.source(0, slice(3, 9)), refined.estimates[:, 0, ..., 3:9])
+
+
+def test_silence_stays_silence() -> None:
+    stems = _stems(_small(residual=True), torch.zeros(1, 2, 30001))
+    assert np.abs(stems).max() == 0.0
+
+
+def test_learns_saves_and_loads(tmp_path: Path) -> None:
+    network = _small(activity=True, residual=True).train()
+    prediction = network(_noise(5000))
+    assert prediction.activity is not None
+    assert prediction.activity.shape == (1, 2, 5000 // 64 + 1)
+    (prediction.estimates.abs().mean() + prediction.activity.square().mean()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    save(network.eval(), tmp_path / "model.safetensors")
+    again = load(tmp_path / "model.safetensors")
+    assert again.config == network.config
+    assert again.sources == ("vocals", "drums", "residual")
+    assert again.activity_sources == ("vocals", "drums")
+    song = _noise(5000)
+    assert isinstance(again, OpenUnmix)
+    assert np.array_equal(_stems(again, song), _stems(network, song))
+
+
+def test_sixteen_bits_are_close() -> None:
+    network, song = _small(), _noise(20000)
+    engine = Engine(network, Options(device="cpu", precision="bf16", residual=False))
+    stems = next(iter(engine.stream([song[0].numpy()], 44100, 2))).stems
+    expected = _stems(network, song)
+    assert np.abs(stems - expected).max() <= 0.05 * np.abs(expected).max()
+
+
+def test_combines_those_trained_one_by_one() -> None:
+    one, two = _small(sources=["vocals"]), _small(sources=["bass"])
+    both, song = combine([one, two]), _noise(5000)
+    assert isinstance(both, OpenUnmix)
+    assert both.sources == ("vocals", "bass")
+    stems = _stems(both, song, phase="mixture")
+    assert np.array_equal(stems[:1], _stems(one, song, phase="mixture"))
+
+
+def test_statistics_of_the_training_mixtures() -> None:
+    network = _small(bandwidth=16000)
+    mean, deviation = torch.linspace(0, 1, 129), torch.linspace(0, 2, 129)
+    network.set_statistics(mean, deviation)
+    for member in network.network.unmixers:
+        scale = member.input_scale.detach()
+        torch.testing.assert_close(member.input_mean.detach(), -mean[: network.input_bins])
+        assert float(scale.max()) == pytest.approx(1 / 2e-4)
+        assert float(scale[64]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sources": []}, "at least one source"),
+        ({"residual": True, "sources": ["residual"]}, "do not name it"),
+        ({"hidden": 5}, "must be even"),
+        ({"bandwidth": 0}, "more than 0 Hz"),
+        ({"channels": 3}, "1 or 2 channels"),
+        ({"mask": "softmax"}, "relu, sigmoid, none"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        build("open-unmix", **{**SMALL, **options})
