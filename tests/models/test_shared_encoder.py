@@ -230,7 +230,7 @@ def test_decoders_are_added_to_a_trained_encoder(tmp_path: Path) -> None:
     models.save(grown, path)
     loaded = models.load(path)
     np.testing.assert_array_equal(_run(loaded, song)[0], after)  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match="guitar twice"):
+    with pytest.raises(ModelError, match="different names"):
         trained.with_sources(["guitar", "vocals", "guitar"])
 
 
@@ -248,7 +248,7 @@ def test_decoders_of_one_encoder_are_joined() -> None:
 
 def test_joining_refuses_what_does_not_fit() -> None:
     trained = _small()
-    with pytest.raises(ModelError, match=r"drums, vocals twice"):
+    with pytest.raises(ModelError, match="different names"):
         join([trained, trained.with_sources(SOURCES)])
     torch.manual_seed(5)
     stranger = SharedEncoder(["piano"], features=2)
@@ -295,8 +295,8 @@ def test_bfloat16_is_close() -> None:
     [
         ({"mask": "soft"}, "mask of 'shared-encoder'"),
         ({"features": 0}, "start at 1"),
-        ({"sources": []}, "at least one source"),
-        ({"sources": ["bass", "bass"]}, "bass twice"),
+        ({"sources": []}, "different names"),
+        ({"sources": ["bass", "bass"]}, "different names"),
     ],
 )
 def test_bad_options(options: dict[str, object], words: str) -> None:

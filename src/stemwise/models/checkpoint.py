@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stemwise.errors import ModelError, OutputError
+from stemwise.errors import ModelError, OutputError, hint
 from stemwise.models.catalogue import weights
-from stemwise.models.registry import NETWORKS, build, nearest
+from stemwise.models.registry import NETWORKS, build
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +79,7 @@ def locate(name: str | Path) -> Path:
             f"{str(name)!r} is a network without trained weights: "
             "train it, and give the checkpoint's path."
         )
-    raise ModelError(f"There is no model {str(name)!r}: {nearest(str(name), list(known))}")
+    raise ModelError(f"There is no model {str(name)!r}: {hint(str(name), sorted(known))}")
 
 
 def read_card(name: str | Path) -> Card:

@@ -56,8 +56,6 @@ class IASS(SpectrogramSeparator):
             raise ModelError(f"The network 'iass' has 3 or 4 blocks, not {blocks}.")
         if features < 2 or features % 2:
             raise ModelError(f"The features of 'iass' must be an even number, not {features}.")
-        if not sources or len(set(sources)) < len(sources):
-            raise ModelError(f"'iass' needs sources of different names, not {list(sources)}.")
         super().__init__(sources, 44100, 1, sources if activity else (), n_fft=N_FFT, hop=HOP)
         self._config = {
             "sources": list(sources),
@@ -102,9 +100,7 @@ class IASS(SpectrogramSeparator):
         maps = activate(outputs[0], self.mask).unsqueeze(2)
         activity = outputs[1].float() if len(outputs) > 1 else None
         if self.mask == "none":
-            # a bin without sound has no phase to give to a magnitude: silence stays silence
-            heard = (spectrum != 0).unsqueeze(1)
-            return Prediction(spectrum, estimates=maps * heard, activity=activity)
+            return Prediction(spectrum, estimates=maps, activity=activity)
         return Prediction(spectrum, masks=maps, activity=activity)
 
 

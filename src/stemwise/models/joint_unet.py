@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stemwise.errors import ModelError
 from stemwise.models.separator import Grid, Prediction, SpectrogramSeparator
 
 N_FFT, HOP = 512, 256
@@ -45,8 +44,6 @@ class JointUNet(SpectrogramSeparator):
     ) -> None:
         active = tuple(sources[:1]) if detection else ()
         super().__init__(sources, 22050, 1, active, n_fft=N_FFT, hop=HOP)
-        if not sources:
-            raise ModelError("The network 'joint-unet' needs at least one source.")
         self._config = {"sources": list(sources), "features": features, "detection": detection}
         self.network = JointUNetNetwork(len(self.sources), features, detection)
         # a core of 16 m frames needs 16 m + 94 input frames: 46 before it, 48 from its end on

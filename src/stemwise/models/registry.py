@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from stemwise.errors import ModelError
+from stemwise.errors import ModelError, hint
 
 if TYPE_CHECKING:
     from stemwise.models.separator import Separator
@@ -49,16 +48,10 @@ NETWORKS: dict[str, Network] = {
 }
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
-    """'; did you mean ...' where a known name is close, else the list of known names."""
-    close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}."
-
-
 def network_class(name: str) -> type[Separator]:
     """The class of a network. Raises ModelError, naming the nearest, where there is none."""
     if name not in NETWORKS:
-        raise ModelError(f"There is no network {name!r}: {nearest(name, list(NETWORKS))}")
+        raise ModelError(f"There is no network {name!r}: {hint(name, sorted(NETWORKS))}")
     entry = NETWORKS[name]
     found: type[Separator] = getattr(import_module(entry.module), entry.attribute)
     return found
@@ -76,8 +69,9 @@ def build(name: str, sources: Sequence[str] | None = None, **config: Any) -> Sep
     known = list(signature(found.__init__).parameters)[1:]
     for key in config:
         if key not in known:
-            hint = nearest(key, known)
-            raise ModelError(f"The network {name!r} has no option {key!r}: {hint}")
+            raise ModelError(
+                f"The network {name!r} has no option {key!r}: {hint(key, sorted(known))}"
+            )
     if sources is not None:
         config["sources"] = list(sources)
     try:

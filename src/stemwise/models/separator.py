@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from stemwise import spectral
+from stemwise.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,10 @@ class Separator(nn.Module, ABC):
         activity_sources: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        if not sources or len(set(sources)) < len(sources):
+            raise ModelError(
+                f"{self.kind!r} needs sources of different names, one or more, not {list(sources)}."
+            )
         self.sources = tuple(sources)
         self.sample_rate = sample_rate
         self.channels = channels
@@ -258,7 +263,8 @@ class SpectrogramSeparator(Separator):
 
     @staticmethod
     def _complex(estimate: Tensor, mixture: Tensor) -> Tensor:
+        """Magnitudes with the mixture's phase; where the mixture is silent, so is the estimate."""
         if estimate.is_complex():
             return estimate
-        phase = mixture.angle()
-        return torch.polar(estimate, phase.unsqueeze(1) if estimate.dim() > phase.dim() else phase)
+        phase = torch.sgn(mixture)
+        return estimate * (phase.unsqueeze(1) if estimate.dim() > phase.dim() else phase)

@@ -58,7 +58,6 @@ class SharedEncoder(SpectrogramSeparator):
         features: int = 16,
     ) -> None:
         check_mask(self.kind, mask)
-        _check_sources(sources)
         if features < 1:
             raise ModelError(f"The features of 'shared-encoder' start at 1, not {features}.")
         active = tuple(sources) if activity else ()
@@ -130,9 +129,7 @@ class SharedEncoder(SpectrogramSeparator):
         if len(outputs) > 1:
             activity = torch.cat([outputs[1], outputs[1][..., -1:]], dim=-1).float()
         if self.mask == "none":
-            # a bin without sound has no phase to give to a magnitude: silence stays silence
-            heard = (spectrum != 0).unsqueeze(1)
-            return Prediction(spectrum, estimates=maps * heard, activity=activity)
+            return Prediction(spectrum, estimates=maps, activity=activity)
         return Prediction(spectrum, masks=maps, activity=activity)
 
 
@@ -152,14 +149,6 @@ def join(separators: Sequence[SharedEncoder]) -> SharedEncoder:
         for source, decoder in separator.network.decoders.items():
             joined.network.decoders[source] = decoder
     return joined
-
-
-def _check_sources(sources: Sequence[str]) -> None:
-    if not sources:
-        raise ModelError("The network 'shared-encoder' needs at least one source.")
-    twice = sorted({name for name in sources if list(sources).count(name) > 1})
-    if twice:
-        raise ModelError(f"'shared-encoder' has one decoder per source: {', '.join(twice)} twice.")
 
 
 def _check_same_encoder(first: SharedEncoder, other: SharedEncoder) -> None:
