@@ -18,7 +18,7 @@ from stemwise.activity import read_activity
 from stemwise.audio import open_audio, read, read_stem_file
 
 STEMS = ("vocals", "drums", "bass", "other")
-COMMANDS = ("separate", "detect", "models", "render", "demo", "train")
+COMMANDS = ("separate", "detect", "models", "export", "render", "demo", "train")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -108,7 +108,7 @@ def test_models(stemwise: Stemwise, model: Path) -> None:
     listed = json.loads(stemwise("models", "--json").out)
     assert {one["name"] for one in listed} >= set(models.NETWORKS)
     checkpoint = json.loads(stemwise("models", model, "--json").out)
-    assert (checkpoint["network"], checkpoint["weights"]) == ("band-unet", True)
+    assert (checkpoint["network"], checkpoint["weights"]) == ("band-unet", "present")
     assert "trainable parameters" in stemwise("models", model).out
     wrong = stemwise("models", "bandd")
     assert (wrong.status, "did you mean 'band'?" in wrong.err) == (1, True)

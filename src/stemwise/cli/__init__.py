@@ -20,6 +20,7 @@ import typer
 from stemwise import __version__
 from stemwise.cli.demo import demo
 from stemwise.cli.detect import detect
+from stemwise.cli.export import export
 from stemwise.cli.models import models
 from stemwise.cli.render import render
 from stemwise.cli.separate import separate
@@ -64,7 +65,7 @@ def _top(
         typer.echo(context.get_help())
 
 
-for command in (separate, detect, models, render, demo, train):
+for command in (separate, detect, models, export, render, demo, train):
     # the list of commands would cut off its sentence
     app.command(short_help=str(command.__doc__).partition("\n\n")[0])(command)
 

@@ -1,0 +1,1 @@
+"""Networks in other runtimes than PyTorch: exported to files that run without stemwise."""
