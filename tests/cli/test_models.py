@@ -44,4 +44,4 @@ def test_one_checkpoint_for_people(stemwise: Stemwise, model: Path) -> None:
     assert "trainable parameters" in printed
     assert "widths" in printed
     line = next(line for line in printed.splitlines() if line.split()[:1] == ["stem"])
-    assert line.split() == "stem Conv2d 1 x 8 x 48 x 256 392".split()
+    assert line.split() == ["stem", "Conv2d", "1", "x", "8", "x", "48", "x", "256", "392"]

@@ -2,7 +2,7 @@
 
 What is exported is `separator.network`, from features to maps and activity logits; the spectra
 before and after it are complex, which ONNX is not, and stay with whoever runs the file. Its
-metadata say what they must be. Networks that work on waveforms are exported whole.
+metadata say what they must be.
 """
 
 from __future__ import annotations
@@ -105,6 +105,11 @@ def export(
     path = Path(path)
     if format not in FORMATS:
         raise ModelError(f"The format must be one of {', '.join(FORMATS)}, not {format!r}.")
+    if not isinstance(separator, SpectrogramSeparator):
+        raise ModelError(
+            f"{separator.kind!r} works on waveforms: PyTorch's exporters keep its LSTM only for "
+            "one fixed number of samples, so it is not exported; run it in PyTorch."
+        )
     if format == "pt2" and recurrent(separator.network):
         raise ModelError(
             f"{separator.kind!r} has recurrent layers, which torch.export unrolls frame by frame "
