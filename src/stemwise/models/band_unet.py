@@ -199,7 +199,7 @@ class BandNetwork(nn.Module):
         for up, stage, skip in reversed(list(zip(self.up, self.decoder, kept, strict=True))):
             x = stage(up(x) + skip)
         maps = self.mask(x)
-        logits = maps.reshape(len(maps), self.sources, 2, *maps.shape[2:]).contiguous()
+        logits = maps.unflatten(1, (self.sources, 2)).contiguous()
         masks = logits.float().softmax(dim=1)
         return masks, self.activity(deepest, masks, powers, level)
 

@@ -45,9 +45,9 @@ class Grid:
 
     def input_length(self, samples: int) -> int:
         """Shortest input the network accepts that is at least `samples` long."""
-        remainder = (self.before + self.after) % self.alignment if self.crop else 0
-        pieces = max(1, -(-(samples - remainder) // self.alignment))
-        return pieces * self.alignment + remainder
+        context = self.before + self.after if self.crop else 0
+        pieces = max(1, -(-(samples - context) // self.alignment))
+        return pieces * self.alignment + context
 
 
 class Prediction:

@@ -66,8 +66,7 @@ def sample_length(separator: Separator) -> int:
     grid = separator.grid
     if not grid.padded:
         return separator.sample_rate
-    margin = grid.before + grid.after if grid.crop else 0
-    return grid.input_length(margin + max(separator.sample_rate, grid.alignment))
+    return grid.input_length(grid.crop * 2 + max(separator.sample_rate, grid.alignment))
 
 
 def layers(name: str, **config: Any) -> list[Layer]:

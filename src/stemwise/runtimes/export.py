@@ -107,8 +107,8 @@ def export(
         raise ModelError(f"The format must be one of {', '.join(FORMATS)}, not {format!r}.")
     if not isinstance(separator, SpectrogramSeparator):
         raise ModelError(
-            f"{separator.kind!r} works on waveforms: PyTorch's exporters keep its LSTM only for "
-            "one fixed number of samples, so it is not exported; run it in PyTorch."
+            f"{separator.kind!r} works on waveforms and cannot be exported: torch.export fixes the "
+            "length of its LSTM, and the older exporter fails on it. Run it in PyTorch."
         )
     if format == "pt2" and recurrent(separator.network):
         raise ModelError(
