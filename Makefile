@@ -13,6 +13,8 @@ DEMO ?= demo
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# what tests compare with; its torchaudio is stubbed there, and would bring another torch
+REFERENCES := openunmix==1.3.0
 LINTERS := "ruff>=0.6" "mypy>=1.11" types-PyYAML scipy-stubs
 
 .PHONY: demo test lint clean
@@ -51,6 +53,7 @@ $(VENV)/.stemwise: $(VENV)/.torch pyproject.toml
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
 	@echo "installing stemwise and what its tests need"
 	@$(PIP) install --editable '.[test]'
+	@$(PIP) install --no-deps $(REFERENCES)
 	@touch $@ $(VENV)/.stemwise
 
 $(VENV)/.lint: $(VENV)/.test
