@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from stemwise.errors import ModelError
 from stemwise.models.heads import activate, check_mask
 from stemwise.models.separator import Grid, Prediction, SpectrogramSeparator
 from stemwise.models.warp import FrequencyWarp
@@ -45,9 +44,7 @@ class WarpedPrediction(Prediction):
         if masks:
             super().__init__(mixture, masks=warped, expand=warp.inverse, **others)
         else:
-            # a bin without sound has no phase to give to a magnitude: silence stays silence
-            heard = (mixture != 0).unsqueeze(1)
-            super().__init__(mixture, estimates=warp.inverse(warped) * heard, **others)
+            super().__init__(mixture, estimates=warp.inverse(warped), **others)
 
     @property
     def warped_mixture(self) -> Tensor:
@@ -73,10 +70,6 @@ class ChunkedSeparator(SpectrogramSeparator):
 
     def __init__(self, sources: Sequence[str], mask: str, activity: bool) -> None:
         check_mask(self.kind, mask)
-        if not sources or len(set(sources)) < len(sources):
-            raise ModelError(
-                f"The network {self.kind!r} needs sources of different names, not {list(sources)}."
-            )
         active = sources if activity else ()
         super().__init__(sources, SAMPLE_RATE, 1, active, n_fft=N_FFT, hop=HOP)
         self.mask = mask
