@@ -199,6 +199,8 @@ def parse() -> argparse.Namespace:
         "--run", nargs=3, metavar=("SYSTEM", "PRECISION", "SONG"), help=argparse.SUPPRESS
     )
     options = parser.parse_args()
+    if options.out.is_dir():
+        parser.error(f"{options.out} is a folder: name the JSON file to write")
     for system in options.systems:
         name, _, phase = system.partition("+")
         if system not in PACKAGE and (name not in NETWORKS or (phase and phase not in PHASES)):

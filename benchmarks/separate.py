@@ -186,6 +186,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--peers", type=Path, default=Path("build/peers"))
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs/benchmarks/separate.json")
     options = parser.parse_args()
+    if options.out.is_dir():
+        parser.error(f"{options.out} is a folder: name the JSON file to write")
     peers = set(options.systems) - {"stemwise"} if options.repeats else set()
     if peers and not options.peers.is_dir():
         parser.error(f"{options.peers} is missing: install the peers as this file's head says")
