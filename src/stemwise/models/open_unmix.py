@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from stemwise.models.unmix import UnmixNetwork, UnmixSeparator
 
-CONTEXT_FRAMES = 100
-"""Frames in front of and behind a piece that the recurrent layers see (2.3 s)."""
+CONTEXT_FRAMES = 60
+"""Frames in front of and behind a piece that the recurrent layers see (1.4 s)."""
 
 
 class OpenUnmix(UnmixSeparator):
@@ -21,13 +21,13 @@ class OpenUnmix(UnmixSeparator):
     which takes part in the Wiener filter. activity: a head for the activity of every source
     (ours). mask: how the last layer is read, see `heads.MASKS`.
 
-    Recurrence reaches without end, so pieces of a song are seen with 100 frames (2.3 s) of
+    Recurrence reaches without end, so pieces of a song are seen with 60 frames (1.4 s) of
     context and are not exactly those of one pass; the first piece starts with an empty state and
     the spectrum is mirrored at both ends of the song, as in the authors' package.
     """
 
     kind = "open-unmix"
-    segment = 14.0
+    segment = 7.0
 
     def __init__(
         self,
