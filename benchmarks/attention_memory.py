@@ -89,7 +89,8 @@ def draw(rows: list[tuple[str, float, float]], path: Path) -> None:
         if points:
             axes.plot(*zip(*points, strict=True), marker="o", label=label)
     axes.axhline(16384, color="grey", linestyle="--", linewidth=1)
-    axes.text(axes.get_xlim()[0], 16384 * 1.06, " 16 GB", color="grey", va="bottom")
+    beside = {"transform": axes.get_yaxis_transform(), "color": "grey", "va": "bottom"}
+    axes.text(0.01, 16384 * 1.03, "16 GB", **beside)
     axes.set(xscale="log", yscale="log", xlabel="seconds of audio", ylabel="peak memory (MB)")
     axes.set_ylim(200, 30000)
     axes.set_title("open-unmix-transformer: memory against length (CPU, fp32)")
