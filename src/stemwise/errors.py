@@ -22,6 +22,10 @@ class DataError(StemwiseError):
     """A data set, track or label file that breaks its contract."""
 
 
+class EvaluationError(StemwiseError):
+    """References and estimates that cannot be scored against each other."""
+
+
 class RecipeError(StemwiseError):
     """A training recipe with unknown, missing or contradictory keys."""
 
