@@ -12,7 +12,7 @@ import torch
 
 from stemwise.activity import Activity
 from stemwise.api import Model
-from stemwise.errors import Cancelled, ModelError
+from stemwise.errors import AudioError, Cancelled, ModelError
 from stemwise.gate import Gate
 from stemwise.models import Separator, build
 from stemwise.models.band_unet import BandUNet
@@ -336,6 +336,15 @@ def test_labels_from_python() -> None:
     assert np.abs(result.stems["vocals"].samples).max() == 0.0
     assert np.abs(result.stems["accompaniment"].samples).max() > 0
     assert result.activity.sources == ("vocals",)  # what the network says, not the labels
+
+
+def test_engine_refuses_what_is_not_a_number() -> None:
+    engine = Engine(_small("band-unet"), Options(device="cpu"))
+    song = np.zeros((2, 4096), np.float32)
+    late = song.copy()
+    late[1, 100] = np.nan
+    with pytest.raises(AudioError, match=r"not a number after 0\.\d+ s"):
+        list(engine.stream([song, late], 8000, 2))
 
 
 @pytest.mark.parametrize("gate", ["raw", "median"])

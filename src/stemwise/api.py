@@ -185,6 +185,7 @@ class _Source:
 def _opened(song: str | Path | Audio | np.ndarray, sample_rate: int | None) -> Iterator[_Source]:
     if isinstance(song, (str, Path)):
         with open_audio(song) as reader:
+            reader.verify()
             info = reader.info
             yield _Source(
                 reader, info.sample_rate, info.channels, info.samples, info.tags, info.cover

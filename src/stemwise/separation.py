@@ -22,7 +22,7 @@ from torch import Tensor
 from stemwise.activity import Activity
 from stemwise.audio import StreamResampler
 from stemwise.devices import choose_device, keep_heap, prefers_bfloat16
-from stemwise.errors import Cancelled, ModelError
+from stemwise.errors import AudioError, Cancelled, ModelError
 from stemwise.gate import Gate, check_gate, share_residual
 from stemwise.models.separator import Separator, SpectrogramSeparator
 
@@ -122,8 +122,8 @@ class Engine:
 
         The stems have the song's rate and channels, and as many samples. labels: when each source
         plays, for the gate "oracle" (see `Gate`). total: the song's samples, where known, for the
-        progress. Raises ModelError where labels and gate do not fit together, Cancelled soon after
-        `cancel` is set.
+        progress. Raises ModelError where labels and gate do not fit together, AudioError
+        for NaN or infinite samples, Cancelled soon after `cancel` is set.
         """
         song = _Song(self.separator, sample_rate, channels)
         complete = self.separator.complete and self.phase != "griffin-lim"
@@ -366,6 +366,11 @@ class _Song:
     def model_rate(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Blocks of the song as (channel group, channel, sample) at the separator's rate."""
         for block in blocks:
+            if not np.isfinite(block).all():
+                second = self.received / self.rates[1]
+                raise AudioError(
+                    f"The song has a sample that is not a number after {second:.3f} s: repair it."
+                )
             self.received += block.shape[-1]
             if self.resampled:
                 self.mixture.append(block)

@@ -163,6 +163,7 @@ def separate_file(
     if output.skip_existing and all(path.is_file() for path in plan.paths):
         return _existing(plan)
     with open_audio(song) as reader:
+        reader.verify()
         rate, channels, info = reader.sample_rate, reader.channels, reader.info
         writing = StemOutput(
             plan,
@@ -235,6 +236,7 @@ def detect_file(
 ) -> Detection:
     """When each source of a song plays. Raises AudioError, ModelError, Cancelled."""
     with open_audio(song) as reader:
+        reader.verify()
         activity = detect_blocks(
             engine,
             reader,

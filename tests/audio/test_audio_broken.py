@@ -137,6 +137,17 @@ def test_a_sample_that_is_no_number_is_located(tmp_path: Path, bad: float) -> No
     assert "2.000 s" in refused(path)
 
 
+def test_a_late_sample_that_is_no_number_is_found_before_any_work(tmp_path: Path) -> None:
+    path = tmp_path / "song.wav"
+    samples = np.zeros((300_000, 1), np.float32)
+    samples[290_000] = np.nan
+    soundfile.write(path, samples, 44100, subtype="FLOAT")
+    with open_audio(path) as reader:
+        with pytest.raises(AudioError, match=r"6\.576 s"):
+            reader.verify()
+        assert next(iter(reader)).shape == (1, 65536)  # its own position has not moved
+
+
 @pytest.mark.parametrize("stream", [-1, 1, 5])
 def test_missing_stream(tmp_path: Path, stream: int) -> None:
     path = tmp_path / "song.m4a"

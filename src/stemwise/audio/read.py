@@ -21,6 +21,8 @@ from stemwise.errors import AudioError, AudioWarning
 
 BLOCK = 65536
 MAX_CHANNELS = 8
+FLOAT_CODECS = ("float", "double", "pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be")
+"""Codecs whose samples may be NaN or infinite; what others decode to is always finite."""
 
 
 class AudioReader:
@@ -38,7 +40,7 @@ class AudioReader:
             raise ValueError("a block has at least one sample")
         self.path = Path(path)
         self.warnings: list[str] = []
-        self._block, self._warn = block, warn
+        self._block, self._stream, self._warn = block, stream, warn
         self._position = 0  # of the first sample that iterating gives
         self._decoder: Decoder = open_decoder(self.path, stream)
         try:
@@ -68,6 +70,17 @@ class AudioReader:
             first, self._first = self._first, None
             yield first
         yield from self._blocks
+
+    def verify(self) -> None:
+        """Raise AudioError for a NaN or infinite sample anywhere in the file, before work on it.
+
+        Only files of floating-point samples are read for this, at the speed of the disk; pipes,
+        which can be read once only, are left to the iteration.
+        """
+        if self.info.codec in FLOAT_CODECS and self.path.is_file():
+            with AudioReader(self.path, stream=self._stream, warn=False) as reader:
+                for _ in reader:
+                    pass
 
     def seek(self, sample: int) -> int:
         """Move to `sample` before iterating, where the format seeks exactly; return the position.
