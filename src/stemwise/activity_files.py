@@ -12,6 +12,8 @@ import csv
 import io
 import json
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,93 @@ from stemwise.audio.part import PartFile, output_errors
 from stemwise.errors import DataError
 
 SUFFIXES = (".csv", ".lab", ".txt", ".jams")
+_BEYOND = (
+    0.5  # seconds by which labels may outlast their song, e.g. by a frame or a codec's padding
+)
+
+
+def read_file(path: str | Path, frame_rate: float = 100.0) -> Activity:
+    """See `stemwise.activity.read_activity`."""
+    path = Path(path)
+    suffix = _suffix(path)
+    text = read_text(path)
+    if suffix == ".jams":
+        return _read_jams(path, text, frame_rate)
+    if text.startswith("time,"):
+        return _read_table(path, text)
+    if suffix == ".csv":
+        raise DataError(f"{path}, line 1: expected the header 'time,SOURCE,...'")
+    return _read_lines(path, text, frame_rate)
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """The label file of a song, and how its names become sources.
+
+    Attributes:
+        path: the file.
+        duration: of the song in seconds; None where it is not known.
+        sources: names in the file whose joint activity (their maximum) each source has; empty
+            takes the names as they are.
+        ignored: other names that the file may hold.
+        reader: function (path, frame rate) that reads the file.
+    """
+
+    path: Path
+    duration: float | None = None
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    reader: Callable[[Path, float], Activity] = read_file
+
+    def read(self, frame_rate: float = 100.0) -> Activity:
+        """Activity of the sources, as long as the song; tables of frames keep their own rate.
+
+        Raises DataError for a name that is neither a source nor ignored, and for labels that end
+        more than half a second after the song.
+        """
+        found = self.reader(self.path, frame_rate)
+        if self.duration is not None:
+            if found.duration > self.duration + _BEYOND:
+                raise DataError(
+                    f"{self.path} has labels up to {found.duration:.2f} s, but its song ends at "
+                    f"{self.duration:.2f} s: is it the label file of another song?"
+                )
+            found = _fit(found, self.duration)
+        return self._named(found) if self.sources else found
+
+    def _named(self, found: Activity) -> Activity:
+        known = {name for names in self.sources.values() for name in names}
+        for name in found.sources:
+            if name not in known and name not in self.ignored:
+                raise DataError(
+                    f"{self.path} has the unknown label '{name}'; expected "
+                    f"{', '.join(sorted(known | set(self.ignored)))}"
+                )
+        rows = np.zeros((len(self.sources), found.probabilities.shape[1]), np.float32)
+        for row, names in zip(rows, self.sources.values(), strict=True):
+            for name in names:
+                if name in found.sources:
+                    np.maximum(row, found[name], out=row)
+        return replace(found, sources=tuple(self.sources), probabilities=rows)
+
+
+def _fit(activity: Activity, duration: float) -> Activity:
+    """The activity with frames for `duration` seconds at least: silence behind its last label."""
+    missing = math.ceil(duration * activity.frame_rate - 1e-6) - activity.probabilities.shape[1]
+    if missing <= 0:
+        return activity
+    rows = np.pad(activity.probabilities, ((0, 0), (0, missing)))
+    return replace(activity, probabilities=rows, duration=duration)
+
+
+def read_text(path: Path) -> str:
+    """The text of a label or metadata file; raises DataError."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a text file (it is not UTF-8)") from error
 
 
 def write_file(path: str | Path, activity: Activity, threshold: float, minimum: float) -> None:
@@ -38,25 +127,6 @@ def write_file(path: str | Path, activity: Activity, threshold: float, minimum: 
             text = _lines(segments, "\t" if suffix == ".txt" else " ")
     with PartFile(path) as part, output_errors(path):
         part.temporary.write_bytes(text.encode("utf-8"))
-
-
-def read_file(path: str | Path, frame_rate: float) -> Activity:
-    """See `stemwise.activity.read_activity`."""
-    path = Path(path)
-    suffix = _suffix(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a text file (it is not UTF-8)") from error
-    if suffix == ".jams":
-        return _read_jams(path, text, frame_rate)
-    if text.startswith("time,"):
-        return _read_table(path, text)
-    if suffix == ".csv":
-        raise DataError(f"{path}, line 1: expected the header 'time,SOURCE,...'")
-    return _read_lines(path, text, frame_rate)
 
 
 def _suffix(path: Path) -> str:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from stemwise.data.folder import check_tracks, read_folder
-from stemwise.data.track import read_stereo
+from stemwise.data.track import Part, read_stereo
 from stemwise.errors import DataError
 
 RATE = 8000
@@ -32,7 +32,7 @@ def test_stems_mixture_and_labels_are_found(tmp_path: Path) -> None:
     [track] = read_folder(tmp_path)
     assert track.name == "song"
     assert set(track.stems) == {"vocals", "bass"}
-    assert track.mixture == tmp_path / "song" / "mixture.wav"
+    assert track.mixture == (Part(tmp_path / "song" / "mixture.wav"),)
     assert track.activity == tmp_path / "song" / "activity.csv"
     assert (track.sample_rate, track.samples) == (RATE, RATE)
 
@@ -64,14 +64,14 @@ def test_the_shortest_file_is_the_track(tmp_path: Path) -> None:
 def test_excerpts_are_exact(tmp_path: Path, suffix: str) -> None:
     expected = write(tmp_path / f"vocals.{suffix}", samples=20000)
     for start, samples in [(0, 10), (12345, 4000), (19990, 10)]:
-        excerpt = read_stereo(tmp_path / f"vocals.{suffix}", start, samples)
+        excerpt = read_stereo(Part(tmp_path / f"vocals.{suffix}"), start, samples)
         assert excerpt.dtype == np.float32
         np.testing.assert_array_equal(excerpt, expected[:, start : start + samples])
 
 
 def test_mono_becomes_stereo(tmp_path: Path) -> None:
     expected = write(tmp_path / "vocals.wav", channels=1)
-    excerpt = read_stereo(tmp_path / "vocals.wav", 5, 10)
+    excerpt = read_stereo(Part(tmp_path / "vocals.wav"), 5, 10)
     np.testing.assert_array_equal(excerpt, np.repeat(expected[:, 5:15], 2, axis=0))
 
 
@@ -82,7 +82,7 @@ def test_wrong_data_gets_one_sentence(tmp_path: Path) -> None:
         read_folder(tmp_path)
     write(tmp_path / "song" / "vocals.wav", samples=100)
     with pytest.raises(DataError, match="ends before sample 120"):
-        read_stereo(tmp_path / "song" / "vocals.wav", 50, 70)
+        read_stereo(Part(tmp_path / "song" / "vocals.wav"), 50, 70)
     write(tmp_path / "song" / "bass.wav", rate=44100)
     with pytest.raises(DataError, match="mixes sample rates"):
         read_folder(tmp_path)

@@ -14,7 +14,7 @@ from stemwise.activity import Activity, write_activity
 from stemwise.data import augment
 from stemwise.data.batch import Batch, Loader, collate
 from stemwise.data.sampling import FILTER_KNOTS, Augmentation, Excerpt, Sampler
-from stemwise.data.track import Track
+from stemwise.data.track import Part, Track
 
 RATE, HOP, SAMPLES, SECONDS = 8000, 80, 4000, 5
 SOURCES = ("vocals", "drums", "bass", "other")
@@ -51,8 +51,8 @@ def _song(folder: Path, seed: int, *, vocals: bool, stems: tuple[str, ...] = SOU
         "",
         RATE,
         len(time),
-        files,
-        folder / "mixture.wav" if partial else None,
+        {source: (Part(file),) for source, file in files.items()},
+        (Part(folder / "mixture.wav"),) if partial else (),
         folder / "activity.csv",
     )
 
@@ -123,7 +123,7 @@ def test_batches_are_the_same_for_any_number_of_workers(tracks: list[Track], wor
 def test_a_reading_error_reaches_the_consumer(tracks: list[Track], tmp_path: Path) -> None:
     song = _song(tmp_path / "gone", 9, vocals=True)
     loader = Loader(sampler([song]), 2)
-    song.stems["bass"].unlink()
+    song.stems["bass"][0].path.unlink()
     with pytest.raises(Exception, match=r"bass\.wav"):
         list(loader.batches(0, 3))
 
@@ -185,7 +185,7 @@ def test_prefer_active_finds_the_stem(tracks: list[Track]) -> None:
 
 def _only_vocals(track: Track) -> Track:
     return Track(
-        "v", "", RATE, track.samples, {"vocals": track.stems["vocals"]}, None, track.activity
+        "v", "", RATE, track.samples, {"vocals": track.stems["vocals"]}, (), track.activity
     )
 
 
@@ -233,7 +233,7 @@ def test_speed_changes_pitch_and_labels_together(tracks: list[Track], tmp_path: 
     song = _song(tmp_path / "tone", 5, vocals=True)
     time = np.arange(song.samples) / RATE
     tone = 0.5 * np.sin(2 * np.pi * pitch * time)
-    soundfile.write(song.stems["bass"], np.stack([tone, tone], axis=1), RATE)
+    soundfile.write(song.stems["bass"][0].path, np.stack([tone, tone], axis=1), RATE)
     found = []
     for i in range(20):
         excerpt = sampler([song], speed=0.2).excerpt(i)

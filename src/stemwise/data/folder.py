@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import soundfile
 
-from stemwise.data.track import Track
+from stemwise.data.track import Part, Song, Track
 from stemwise.errors import DataError
 
 SPLITS = ("train", "validation", "test")
 _AUDIO = (".wav", ".flac")
 _LABELS = (".csv", ".lab", ".txt", ".jams")
+_AnySong = TypeVar("_AnySong", bound=Song)
 
 
 def read_folder(root: str | Path, split: str | None = None) -> list[Track]:
@@ -72,8 +74,8 @@ def _read_track(path: Path, split: str) -> Track | None:
         split=split,
         sample_rate=rates.pop(),
         samples=min(info.frames for info in infos.values()),
-        stems=audio,
-        mixture=mixture,
+        stems={source: (Part(file),) for source, file in audio.items()},
+        mixture=() if mixture is None else (Part(mixture),),
         activity=labels[0] if labels else None,
     )
 
@@ -86,14 +88,14 @@ def _info(file: Path) -> soundfile._SoundFileInfo:
 
 
 def check_tracks(
-    tracks: Iterable[Track], sources: Sequence[str], sample_rate: int, samples: int
-) -> list[Track]:
+    tracks: Iterable[_AnySong], sources: Sequence[str], sample_rate: int, samples: int
+) -> list[_AnySong]:
     """Keep the tracks that have at least `samples` samples.
 
     Raises DataError when a track has another sample rate than training wants, when no track is
     long enough, or when some source appears in no track.
     """
-    kept: list[Track] = []
+    kept: list[_AnySong] = []
     for track in tracks:
         if track.sample_rate != sample_rate:
             raise DataError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import soxr
 
-from stemwise.data.track import Track
+from stemwise.data.track import Song
 
 _TARGET_LEVEL = 0.1  # linear RMS that `equalise` brings a stem's active parts to
 _EQUALISE_LIMIT = 4.0  # largest gain or attenuation (12 dB): faint stems are not blown up
@@ -103,7 +103,7 @@ class Sampler:
 
     def __init__(
         self,
-        tracks: Sequence[Track],
+        tracks: Sequence[Song],
         sources: Sequence[str],
         activity_sources: Sequence[str],
         samples: int,
@@ -170,18 +170,18 @@ class Sampler:
         excerpt.filters = filters.astype(np.float32)
         return excerpt
 
-    def _read_length(self, track: Track, speed: float) -> int:
+    def _read_length(self, track: Song, speed: float) -> int:
         """Samples of a track that make an excerpt at `speed`; all of them where it is shorter."""
         return min(track.samples, round(self.samples * speed))
 
     def _draw_origins(
-        self, song: Track, remix: bool, speeds: np.ndarray, rng: np.random.Generator
-    ) -> list[tuple[Track, int]]:
+        self, song: Song, remix: bool, speeds: np.ndarray, rng: np.random.Generator
+    ) -> list[tuple[Song, int]]:
         """Song and start of every stem: the same for all, or one of its own each for a remix."""
         if not remix:
             length = self._read_length(song, speeds[0])
             return [(song, self._draw_start(song, None, length, rng))] * len(self.sources)
-        origins: list[tuple[Track, int]] = []
+        origins: list[tuple[Song, int]] = []
         for source, speed in zip(self.sources, speeds, strict=True):
             choices = self._with_source[source]
             track = choices[int(rng.integers(len(choices)))]
@@ -190,7 +190,7 @@ class Sampler:
         return origins
 
     def _draw_start(
-        self, track: Track, source: str | None, length: int, rng: np.random.Generator
+        self, track: Song, source: str | None, length: int, rng: np.random.Generator
     ) -> int:
         """A random start; with probability `prefer_active` of an excerpt in which a stem plays."""
         last = track.samples - length
@@ -213,11 +213,11 @@ class Sampler:
         return int(np.clip(centre - offset, 0, last))
 
     def _from_stems(
-        self, origins: list[tuple[Track, int]], dropped: np.ndarray, speeds: np.ndarray
+        self, origins: list[tuple[Song, int]], dropped: np.ndarray, speeds: np.ndarray
     ) -> Excerpt:
         excerpt = self._empty()
         names: list[str] = []
-        by_source: dict[str, tuple[Track, int, float]] = {}
+        by_source: dict[str, tuple[Song, int, float]] = {}
         for i, (source, (track, start)) in enumerate(zip(self.sources, origins, strict=True)):
             length = self._read_length(track, speeds[i])
             if not dropped[i]:
@@ -237,7 +237,7 @@ class Sampler:
         excerpt.origin = tuple(dict.fromkeys(names))
         return excerpt
 
-    def _from_mixture(self, track: Track, start: int) -> Excerpt:
+    def _from_mixture(self, track: Song, start: int) -> Excerpt:
         """An excerpt of a track that lacks stems: known stems, and the rest of its mixture."""
         excerpt = self._empty()
         excerpt.rest = track.read_mixture(start, self.samples).copy()
@@ -251,7 +251,7 @@ class Sampler:
         excerpt.origin = (_origin(track, start),)
         return excerpt
 
-    def _label(self, excerpt: Excerpt, row: int, track: Track, start: int, speed: float) -> None:
+    def _label(self, excerpt: Excerpt, row: int, track: Song, start: int, speed: float) -> None:
         """Fill one row of activity by nearest time; leave it unknown where there is no label."""
         labels = track.labels
         source = self.activity_sources[row]
@@ -291,11 +291,11 @@ def _stretched(stem: np.ndarray, samples: int) -> np.ndarray:
     return fitted
 
 
-def _origin(track: Track, start: int) -> str:
+def _origin(track: Song, start: int) -> str:
     return f"{track.name}@{start / track.sample_rate:.2f}s"
 
 
-def _equaliser(track: Track, source: str) -> float:
+def _equaliser(track: Song, source: str) -> float:
     """Gain that brings a stem's active parts to the common level, within 12 dB."""
     level = track.active_level(source)
     if level is None:

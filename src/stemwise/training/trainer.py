@@ -27,7 +27,7 @@ from stemwise import models
 from stemwise.data.batch import Loader
 from stemwise.data.folder import check_tracks
 from stemwise.data.sampling import Augmentation, Sampler
-from stemwise.data.track import Track
+from stemwise.data.track import Song
 from stemwise.devices import choose_device, keep_heap
 from stemwise.errors import DataError, OutputError, RecipeError
 from stemwise.models.separator import Separator
@@ -79,8 +79,8 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        tracks: Sequence[Track],
-        validation: Sequence[Track],
+        tracks: Sequence[Song],
+        validation: Sequence[Song],
         folder: str | Path,
         *,
         device: str = "auto",
@@ -189,7 +189,7 @@ class Trainer:
         at_rate = _at_rate(module, self.recipe.sample_rate)
         return replace(self.learner, separator=at_rate, module=module)
 
-    def _loader(self, tracks: Sequence[Track]) -> Loader:
+    def _loader(self, tracks: Sequence[Song]) -> Loader:
         data = self.recipe.data
         augmentation = Augmentation(**data.model_dump(exclude={"seconds", "workers", "ahead"}))
         unknown = sorted(set(augmentation.drop) - set(self.separator.sources))
@@ -201,14 +201,14 @@ class Trainer:
         sampler = self._sampler(tracks, data.seconds, self.recipe.seed, augmentation)
         return Loader(sampler, self.recipe.batch, data.workers, data.ahead)
 
-    def _validation_loader(self, tracks: Sequence[Track]) -> Loader:
+    def _validation_loader(self, tracks: Sequence[Song]) -> Loader:
         section = self.recipe.validation
         balanced = Augmentation(prefer_active=0.5)
         sampler = self._sampler(tracks, section.seconds, section.seed, balanced)
         return Loader(sampler, min(self.recipe.batch, section.excerpts), workers=1, ahead=2)
 
     def _sampler(
-        self, tracks: Sequence[Track], seconds: float, seed: int, augmentation: Augmentation
+        self, tracks: Sequence[Song], seconds: float, seed: int, augmentation: Augmentation
     ) -> Sampler:
         separator = self.learner.separator
         rate, grid = separator.sample_rate, separator.grid
@@ -419,7 +419,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _fingerprint(tracks: Sequence[Track]) -> str:
+def _fingerprint(tracks: Sequence[Song]) -> str:
     """Changes when a track is added, removed, renamed or gets another length."""
     digest = hashlib.sha256()
     for track in tracks:
