@@ -5,6 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from stemwise.errors import ModelError
+
+SCALE_FLOOR = 1e-4
+"""Least deviation of a bin, relative to the largest: silent bins are not blown up."""
+
+
+def input_scale(deviation: Tensor) -> Tensor:
+    """What divides a network's input by the deviations (bin,) of the training mixtures.
+
+    Raises ModelError where they are all zero or any is not finite.
+    """
+    deviation = deviation.float()
+    if not (deviation.max() > 0 and bool(torch.isfinite(deviation).all())):
+        raise ModelError("The statistics of the training mixtures are silent or not finite.")
+    return 1 / deviation.clamp_min(SCALE_FLOOR * float(deviation.max()))
+
 
 class ConvBlock(nn.Sequential):
     """`depth` times [convolution 3 x 3, batch normalisation, ReLU]."""

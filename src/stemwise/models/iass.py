@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from stemwise.errors import ModelError
 from stemwise.models.bank import Bank
+from stemwise.models.blocks import input_scale
 from stemwise.models.heads import activate, check_mask
 from stemwise.models.separator import Grid, Prediction, SpectrogramSeparator
 
@@ -22,8 +23,6 @@ N_FFT, HOP = 4096, 1024
 OUTPUT_BINS = N_FFT // 2 + 1
 INPUT_BINS = 1487
 """Bins up to 16 kHz, which enter the network."""
-SCALE_FLOOR = 1e-4
-"""Least deviation of a bin, relative to the largest: silent bins are not blown up."""
 
 
 class IASS(SpectrogramSeparator):
@@ -141,11 +140,8 @@ class IASSNetwork(nn.Module):
                     f"'iass' takes statistics of {INPUT_BINS} or {OUTPUT_BINS} bins, "
                     f"not of {tuple(values.shape)}."
                 )
-        mean, deviation = mean[:INPUT_BINS].float(), deviation[:INPUT_BINS].float()
-        if not (deviation.max() > 0 and bool(torch.isfinite(mean + deviation).all())):
-            raise ModelError("The statistics of the training mixtures are silent or not finite.")
-        self.input_mean.copy_(-mean)
-        self.input_scale.copy_(1 / deviation.clamp_min(SCALE_FLOOR * float(deviation.max())))
+        self.input_scale.copy_(input_scale(deviation[:INPUT_BINS]))
+        self.input_mean.copy_(-mean[:INPUT_BINS])
 
     def forward(self, magnitudes: Tensor) -> tuple[Tensor, ...]:
         """magnitudes: (batch, 1, 1487, frame).

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stemwise.errors import ModelError
+from stemwise.models.blocks import input_scale
 from stemwise.models.checkpoint import misfits
 from stemwise.models.heads import ActivityHead, activate, check_mask
 from stemwise.models.separator import Grid, Prediction, SpectrogramSeparator
@@ -30,8 +31,6 @@ WIDE = 32
 """Features of `encoder+` in its first three convolutions."""
 STRIDE = 32
 """Frames between positions that all resolutions see alike."""
-SCALE_FLOOR = 1e-4
-"""Least deviation of a bin, relative to the largest: silent bins are not blown up."""
 
 
 class SharedEncoder(SpectrogramSeparator):
@@ -92,10 +91,7 @@ class SharedEncoder(SpectrogramSeparator):
                 f"'shared-encoder' takes the deviations of {BINS} bins, "
                 f"not of {tuple(deviation.shape)}."
             )
-        deviation = deviation.float()
-        if not (deviation.max() > 0 and bool(torch.isfinite(deviation).all())):
-            raise ModelError("The deviations of the training mixtures are silent or not finite.")
-        self.network.input_scale.copy_(1 / deviation.clamp_min(SCALE_FLOOR * deviation.max()))
+        self.network.input_scale.copy_(input_scale(deviation))
 
     def with_sources(self, sources: Sequence[str]) -> SharedEncoder:
         """This encoder under the decoders of `sources`: those it has, and new ones for the rest.

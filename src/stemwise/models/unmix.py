@@ -18,13 +18,12 @@ from torch import Tensor, nn
 from stemwise import spectral
 from stemwise.errors import ModelError
 from stemwise.models.bank import Bank
+from stemwise.models.blocks import input_scale
 from stemwise.models.heads import ActivityHead, activate, check_mask
 from stemwise.models.separator import Grid, Prediction, SpectrogramSeparator
 
 WIENER_FRAMES = 300
 """Frames whose spatial covariances are estimated together: pieces start at their multiples."""
-SCALE_FLOOR = 1e-4
-"""Least standard deviation of a bin, relative to the largest of all bins."""
 
 
 class UnmixSeparator(SpectrogramSeparator):
@@ -94,13 +93,14 @@ class UnmixSeparator(SpectrogramSeparator):
         """Normalise the input of every source by statistics of the training mixtures.
 
         mean, deviation: of the magnitudes of each bin, (bin,), over all songs, channels and
-        frames; bins above the bandwidth are left out. Deviations are at least 1e-4 of the largest.
+        frames; bins above the bandwidth are left out. Raises ModelError where the deviations
+        are silent or not finite.
         """
-        deviation = deviation.clamp_min(SCALE_FLOOR * float(deviation.max()))
+        scale = input_scale(deviation)
         for member in self.network.unmixers:
             with torch.no_grad():
                 member.input_mean.copy_(-mean[: self.input_bins])
-                member.input_scale.copy_(1 / deviation[: self.input_bins])
+                member.input_scale.copy_(scale[: self.input_bins])
 
     def features(self, spectrum: Tensor) -> tuple[Tensor, ...]:
         """Magnitudes (batch, frame, channel, bin) up to the bandwidth."""
