@@ -1,0 +1,184 @@
+"""Where samples come from: arrays, files, or any source of blocks that can be read twice.
+
+BSS Eval v4 reads all audio twice: once for the filters, which hold for the whole track, and once
+for the scores. A `BlockSource` is a function that starts a fresh reading each time it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stemwise.errors import EvaluationError
+
+Samples = npt.NDArray[np.floating[Any]]
+"""(source, channel, sample), nominal range [-1, 1]."""
+
+BlockSource = Callable[[], Iterator[Samples]]
+"""Starts reading from the first sample; gives consecutive blocks of any length."""
+
+BLOCK = 1 << 16
+
+
+def quantise(samples: Samples) -> npt.NDArray[np.float64]:
+    """`samples` of any shape as 16 bits hold them: multiples of 1/32768 in [-1, 32767/32768]."""
+    scaled = np.multiply(samples, 32768.0, dtype=np.float64)
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, -32768.0, 32767.0, out=scaled)
+    scaled /= 32768.0
+    return scaled
+
+
+def array_blocks(samples: Samples, block: int = BLOCK) -> BlockSource:
+    """The blocks of an array (source, channel, sample); views, nothing is copied."""
+
+    def read() -> Iterator[Samples]:
+        for start in range(0, samples.shape[-1], block):
+            yield samples[..., start : start + block]
+
+    return read
+
+
+def file_blocks(paths: Sequence[str | Path], block: int = BLOCK) -> BlockSource:
+    """The blocks of several audio files read side by side, one per source.
+
+    Raises EvaluationError, before anything is read, where rates or channel counts differ, and at
+    the end of the shortest file where lengths differ; AudioError for files that cannot be read.
+    """
+    files = [Path(path) for path in paths]
+    file_format(files)
+
+    def read() -> Iterator[Samples]:
+        from stemwise.audio import open_audio
+
+        with ExitStack() as stack:
+            readers = [stack.enter_context(open_audio(path, block=block)) for path in files]
+            iterators = [iter(reader) for reader in readers]
+            while True:
+                blocks = [next(iterator, None) for iterator in iterators]
+                got = [one for one in blocks if one is not None]
+                if not got:
+                    return
+                if len(got) < len(blocks) or len({one.shape[1] for one in got}) > 1:
+                    raise EvaluationError(
+                        f"{_names(files)} have different lengths: sources of one track must be "
+                        "equally long."
+                    )
+                yield np.stack(got)
+
+    return read
+
+
+def file_format(paths: Sequence[Path]) -> tuple[int, int]:
+    """(sample rate, channels) that all files share; EvaluationError where they differ."""
+    from stemwise.audio import probe
+
+    if not paths:
+        raise EvaluationError("There is no file to score: give one file per source.")
+    first = probe(paths[0])
+    for path in paths[1:]:
+        info = probe(path)
+        if info.sample_rate != first.sample_rate:
+            raise EvaluationError(
+                f"{path} has {info.sample_rate} Hz and {paths[0]} {first.sample_rate} Hz: "
+                "resample one of them."
+            )
+        if info.channels != first.channels:
+            raise EvaluationError(
+                f"{path} has {info.channels} channels and {paths[0]} {first.channels}: "
+                "convert one of them."
+            )
+    return first.sample_rate, first.channels
+
+
+def _names(files: Sequence[Path]) -> str:
+    return ", ".join(str(path) for path in files)
+
+
+@dataclass(frozen=True)
+class PairedBlocks:
+    """References and estimates read side by side, in equally long pieces.
+
+    With `fit_length` estimates are cut or zero-padded at their end to the references' length;
+    without it another length is an EvaluationError.
+    """
+
+    references: BlockSource
+    estimates: BlockSource
+    quantised: bool = False
+    fit_length: bool = False
+
+    def shape(self) -> tuple[int, int]:
+        """(sources, channels) of the first block."""
+        for references, _ in self:
+            return references.shape[0], references.shape[1]
+        raise EvaluationError("The references have no samples: there is nothing to score.")
+
+    def __iter__(self) -> Iterator[tuple[Samples, Samples]]:
+        """Pairs of blocks (source, channel, sample), the same length in both."""
+        estimates = _Reader(self.estimates())
+        length = 0
+        for block in self.references():
+            if not block.shape[-1]:
+                continue
+            length += block.shape[-1]
+            other = estimates.take(block.shape[-1])
+            if other.shape[:-1] != block.shape[:-1] or block.ndim != 3:
+                raise EvaluationError(_shapes(block, other))
+            if other.shape[-1] < block.shape[-1]:
+                if not self.fit_length:
+                    raise EvaluationError(_lengths(length, estimates.position))
+                missing = block.shape[-1] - other.shape[-1]
+                other = np.pad(other, ((0, 0), (0, 0), (0, missing)))
+            yield (quantise(block), quantise(other)) if self.quantised else (block, other)
+        if not self.fit_length and estimates.take(1).shape[-1]:
+            raise EvaluationError(_lengths(length, None))
+
+
+def _shapes(references: Samples, estimates: Samples) -> str:
+    return (
+        "References and estimates must have the same sources and channels, as (source, channel, "
+        f"sample): these are {references.shape[:-1]} and {estimates.shape[:-1]}."
+    )
+
+
+def _lengths(references: int, estimates: int | None) -> str:
+    found = "longer" if estimates is None else f"{estimates} samples long"
+    wanted = f"{references} samples" if estimates is None else f"at least {references}"
+    return (
+        f"The references have {wanted} and the estimates are {found}: cut or zero-pad the "
+        "estimates (`fit_length` does it at their end)."
+    )
+
+
+class _Reader:
+    """Takes any number of samples from a stream of blocks."""
+
+    def __init__(self, blocks: Iterator[Samples]) -> None:
+        self._blocks = blocks
+        self._rest: Samples = np.zeros((0, 0, 0))
+        self.position = 0
+
+    def take(self, samples: int) -> Samples:
+        """The next `samples` samples; fewer only at the end."""
+        parts: list[Samples] = []
+        missing = samples
+        while missing:
+            if not self._rest.shape[-1]:
+                block = next(self._blocks, None)
+                if block is None:
+                    break
+                self._rest = block
+            parts.append(self._rest[..., :missing])
+            missing -= parts[-1].shape[-1]
+            self._rest = self._rest[..., parts[-1].shape[-1] :]
+        self.position += samples - missing
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate(parts, axis=-1) if parts else self._rest

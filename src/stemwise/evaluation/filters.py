@@ -1,0 +1,115 @@
+"""The distortion filters of BSS Eval: least-squares FIR filters from references to estimates.
+
+For every estimate channel e they minimise sum_t (e(t) - sum_i sum_k h_i(k) x_i(t - k))^2 over all
+of the track, k = 0 .. length - 1. The normal equations are block-Toeplitz and positive definite
+unless references depend on each other (Vincent et al. 2006, section III.C, for several channels).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy import linalg
+
+from stemwise.evaluation.parallel import blas_threads
+
+Real = npt.NDArray[np.float64]
+Solver = Literal["cholesky", "lu", "lstsq"]
+SOLVERS: tuple[Solver, ...] = ("cholesky", "lu", "lstsq")
+"""From the usual one to the last resort."""
+
+EPSILON = float(np.finfo(np.float64).eps)
+"""What museval adds to the diagonal."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Filters onto every estimate channel: from all references, and from its own source alone.
+
+    `every` and `own` are (reference channel, estimate channel, tap); `own` is zero where the two
+    channels are of different sources. `solver` is the last resort that either needed.
+    """
+
+    every: Real
+    own: Real
+    solver: Solver
+
+
+def fit_filters(correlations: Real, sources: int, channels: int, threads: int) -> Filters:
+    """Filters from `correlations` (reference channel, reference or estimate channel, lag)."""
+    rows = sources * channels
+    between, onto = correlations[:, :rows], correlations[:, rows:]
+    with blas_threads(threads):
+        every, solver = solve(between, onto)
+        used = [solver]
+        own = np.zeros_like(every)
+        for source in range(sources):
+            mine = slice(source * channels, (source + 1) * channels)
+            if sources == 1:  # the same equations
+                own[:] = every
+                continue
+            own[mine, mine], solver = solve(between[mine, mine], onto[mine, mine])
+            used.append(solver)
+    return Filters(every, own, max(used, key=SOLVERS.index))
+
+
+def solve(between: Real, onto: Real) -> tuple[Real, Solver]:
+    """Filters (reference, estimate, tap) and how they were found.
+
+    `between` (reference, reference, lag) correlates x_i(t) with x_j(t + lag), `onto`
+    (reference, estimate, lag) x_i(t) with e(t + lag). The chain is Cholesky, then LU (rounding can
+    make dependent references indefinite), then the least-norm solution where LU meets a zero pivot.
+    """
+    references, estimates, taps = onto.shape
+    right = np.ascontiguousarray(onto.transpose(2, 0, 1)).reshape(taps * references, estimates)
+    solution, solver = _solve(between, right)
+    return np.ascontiguousarray(solution.reshape(taps, references, estimates).transpose(1, 2, 0)), (
+        solver
+    )
+
+
+def _solve(between: Real, right: Real) -> tuple[Real, Solver]:
+    matrix = _regular(between)
+    # the transpose of a symmetric C array is what LAPACK can overwrite without a copy
+    factor, failed = linalg.lapack.dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
+    if not failed:
+        solution, _ = linalg.lapack.dpotrs(factor, right, lower=1)
+        return solution, "cholesky"
+    del factor, matrix
+    matrix = _regular(between)
+    _, _, solution, failed = linalg.lapack.dgesv(matrix.T, right, overwrite_a=1)
+    if not failed:
+        return solution, "lu"
+    del matrix
+    solution, *_ = linalg.lstsq(
+        normal_matrix(between).T, right, overwrite_a=True, check_finite=False
+    )
+    return solution, "lstsq"
+
+
+def _regular(between: Real) -> Real:
+    matrix = normal_matrix(between)
+    matrix.flat[:: matrix.shape[0] + 1] += EPSILON
+    return matrix
+
+
+def normal_matrix(between: Real) -> Real:
+    """The symmetric matrix of the normal equations, rows and columns (tap, reference)."""
+    references, _, taps = between.shape
+    lagged = np.empty((references, 2 * taps - 1, references))
+    # x_i(t) x_j(t - lag) summed is the positive lag of the exchanged pair
+    lagged[:, taps - 1 :] = between.transpose(1, 2, 0)
+    lagged[:, taps - 1 :: -1] = between.transpose(0, 2, 1)
+    middle = lagged[:, taps - 1]
+    lagged[:, taps - 1] = (middle + middle.T) / 2
+    flat = lagged.reshape(references, -1)
+    width = taps * references
+    shifted = sliding_window_view(flat, width, axis=1)[:, ::references]
+    matrix = np.empty((taps, references, width))
+    for tap in range(taps):
+        matrix[tap] = shifted[:, taps - 1 - tap]
+    return matrix.reshape(width, width)

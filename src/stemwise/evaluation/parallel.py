@@ -1,0 +1,56 @@
+"""Threads over independent pieces of work; every piece is the same whatever their number."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
+
+T = TypeVar("T")
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Workers:
+    """`threads` threads; BLAS is kept to one thread inside, or small products would fight."""
+
+    def __init__(self, threads: int, pool: ThreadPoolExecutor | None) -> None:
+        self.threads, self._pool = threads, pool
+
+    def each(self, work: Callable[[T], None], pieces: Iterable[T]) -> None:
+        """Call `work` once with every piece, in no particular order."""
+        if self._pool is None:
+            for piece in pieces:
+                work(piece)
+        else:
+            for _ in self._pool.map(work, pieces):  # an exception in a thread is raised here
+                pass
+
+
+def blas_threads(count: int) -> AbstractContextManager[object]:
+    """Let BLAS use `count` threads in the `with` block."""
+    limits: AbstractContextManager[object] = threadpool_limits(limits=count, user_api="blas")
+    return limits
+
+
+@contextmanager
+def workers(threads: int | None) -> Iterator[Workers]:
+    """Threads for one evaluation (None: one per CPU this process may use)."""
+    count = usable_cpus() if threads is None else threads
+    if count < 1:
+        raise ValueError("an evaluation needs at least one thread")
+    with blas_threads(1):
+        if count == 1:
+            yield Workers(1, None)
+            return
+        with ThreadPoolExecutor(count, thread_name_prefix="stemwise-evaluation") as pool:
+            yield Workers(count, pool)
