@@ -6,7 +6,6 @@ from a folder or from any URL that fsspec knows. Its tracks satisfy the `Song` p
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -34,6 +33,8 @@ from stemwise.errors import DataError, hint
 
 _LABELS_KEPT = 64  # tracks
 MIXTURE = "mixture"
+MAPPED = 1 << 30
+"""Bytes of the largest store that is memory-mapped."""
 
 
 class Store:
@@ -79,7 +80,6 @@ class StoredTrack:
         self.stems = tuple(one.name for one in record.signals if one.name != MIXTURE)
         self._files, self._kind, self._labels = files, dtype, labels
         self._rows = {one.name: row for row, one in enumerate(record.signals)}
-        self._swap = sys.byteorder == "big"
 
     @property
     def has_mixture(self) -> bool:
@@ -100,23 +100,26 @@ class StoredTrack:
                 filled and returned; with two channels both get what a mono track holds.
 
         Returns (channel, sample) in the store's dtype; times `scale(source)` they are samples.
+        Without `out` it is read-only and costs no copy where the store is mapped.
         Raises DataError for what lies outside the track and for files that cannot be read.
         """
         if start < 0 or start + samples > self.samples:
             raise DataError(
                 f"track '{self.name}' ends at sample {self.samples}, before {start + samples}"
             )
-        if out is None:
-            out = np.empty((self.channels, samples), self.dtype)
         first = self._row(source) * self.channels
         size = self.dtype.itemsize
+        if out is None:
+            if isinstance(self._files, LocalFiles) and self._files.mapped:
+                begin, count = first * self.samples * size, self.channels * self.samples
+                planes = self._files.view(self.record.file, begin, count, self.dtype)
+                return planes.reshape(self.channels, self.samples)[:, start : start + samples]
+            out = np.empty((self.channels, samples), self.dtype)
         ranges = [
             (((first + channel) * self.samples + start) * size, out[channel])
             for channel in range(self.channels)
         ]
         self._files.fill(self.record.file, ranges)
-        if self._swap:
-            out[: self.channels].byteswap(inplace=True)
         if len(out) > self.channels:
             out[self.channels :] = out[0]
         return out
@@ -157,14 +160,6 @@ class StoredTrack:
             if level.name == source:
                 return level.active_rms
         raise DataError(f"track '{self.name}' has no stem '{source}'")
-
-    def memmap(self) -> np.memmap[Any, Any]:
-        """All signals (signal, channel, sample) of a local store as one read-only memory map."""
-        if not isinstance(self._files, LocalFiles):
-            raise DataError(f"{self._files.where} is not on this machine: use read_pcm")
-        shape = (len(self.record.signals), self.channels, self.samples)
-        path = Path(self._files.where) / self.record.file
-        return np.memmap(path, self.dtype, "r", shape=shape)
 
     @cached_property
     def _levels(self) -> NDArray[np.float32]:
@@ -225,13 +220,19 @@ def _stored(files: Files, manifest: Manifest) -> list[StoredTrack]:
 
 
 def open_store(
-    url: str | Path, *, partial: bool = False, options: dict[str, Any] | None = None
+    url: str | Path,
+    *,
+    partial: bool = False,
+    mapped: int = MAPPED,
+    options: dict[str, Any] | None = None,
 ) -> Store:
     """Open a store.
 
     Args:
         url: a folder, or a URL that fsspec knows (http, s3, memory ...).
         partial: also open a store whose preparation was interrupted, with what it holds.
+        mapped: a local store of up to as many bytes is memory-mapped, which bounds the memory
+            that this takes; a larger one is read.
         options: what fsspec needs for the URL, e.g. credentials and an endpoint.
 
     Raises DataError: no store there, damaged, not finished, or (in a folder) a data file that is
@@ -250,6 +251,7 @@ def open_store(
             )
     if isinstance(files, LocalFiles):
         check_sizes(files, manifest.tracks, manifest.settings.dtype)
+        files.mapped = sum(record.bytes for record in manifest.tracks) <= mapped
     return Store(files, manifest)
 
 

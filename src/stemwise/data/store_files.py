@@ -1,11 +1,12 @@
 """Byte ranges of a store's files: read from a local disk, or from anywhere through fsspec.
 
-Neither keeps a file open between reads, so that threads and forked or spawned workers share a
-store as it is, and memory and open files stay the same whatever its size.
+Nothing keeps a file open between reads, so that threads and forked or spawned workers share a
+store as it is.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 from collections.abc import Sequence
@@ -41,13 +42,18 @@ class Files(Protocol):
 class LocalFiles:
     """Files below a folder of this machine.
 
-    Plain reads into the caller's array: they cost what a copy out of a memory map costs, without
-    its page faults, without mapped pages in this process's memory, and a file that was cut off
-    is an error instead of the end of the process.
+    With `mapped`, files are memory maps, made when first needed and kept: the cheapest copies, but
+    what was touched counts as memory of this process. Without, they are plain reads, which cost
+    less than the page faults of a map that is touched for the first time, and leave memory as it
+    is however large the store.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.where = str(folder)
+    def __init__(self, folder: Path, *, mapped: bool = False) -> None:
+        self.where, self.mapped = str(folder), mapped
+        self._maps: dict[str, mmap.mmap] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_maps": {}}
 
     def read(self, name: str) -> bytes:
         """A whole file."""
@@ -66,6 +72,10 @@ class LocalFiles:
 
     def fill(self, name: str, ranges: Sequence[Range]) -> None:
         """Fill every array from its offset on."""
+        if self.mapped:
+            for offset, array in ranges:
+                array[...] = self.view(name, offset, array.size, array.dtype).reshape(array.shape)
+            return
         try:
             with open(os.path.join(self.where, name), "rb", buffering=0) as file:
                 for offset, array in ranges:
@@ -78,6 +88,19 @@ class LocalFiles:
                         rest = rest[count:]
         except OSError as error:
             raise self._unreadable(name, error) from error
+
+    def view(self, name: str, offset: int, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """`count` numbers of a file from byte `offset` on, read-only, in its memory map."""
+        try:
+            if (held := self._maps.get(name)) is None:
+                with open(os.path.join(self.where, name), "rb") as file:
+                    held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._maps[name] = held
+            return np.frombuffer(held, dtype, count, offset)
+        except OSError as error:
+            raise self._unreadable(name, error) from error
+        except ValueError as error:  # an empty file, or one that ends before
+            raise _short(os.path.join(self.where, name)) from error
 
     def _unreadable(self, name: str, error: OSError) -> DataError:
         path = os.path.join(self.where, name)
