@@ -23,15 +23,14 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
-SPECTROGRAM = sorted(name for name in SMALL if isinstance(small(name), SpectrogramSeparator))
-LSTM = [name for name in SPECTROGRAM if recurrent(small(name).network)]
+LSTM = [name for name in SMALL if recurrent(small(name).network)]
 
 
 def _small(name: str) -> Separator:
     return small(name).eval()
 
 
-@pytest.mark.parametrize("name", SPECTROGRAM)
+@pytest.mark.parametrize("name", SMALL)
 def test_onnx_runtime_computes_the_same(name: str, tmp_path: Path) -> None:
     separator, path = _small(name), tmp_path / "x.onnx"
     exported = export(separator, path, licence="MIT")
@@ -87,12 +86,6 @@ def test_pt2_computes_the_same_and_says_what_it_is(tmp_path: Path) -> None:
 def test_recurrent_networks_have_no_pt2(name: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="recurrent layers, which"):
         export(_small(name), tmp_path / "x.pt2", format="pt2")
-
-
-@pytest.mark.parametrize("name", sorted(set(SMALL) - set(SPECTROGRAM)))
-def test_waveform_networks_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="works on waveforms"):
-        export(_small(name), tmp_path / "x.onnx")
 
 
 def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

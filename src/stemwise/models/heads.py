@@ -49,4 +49,6 @@ class ActivityHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """features: (batch, feature, frame). Returns logits (batch, source, frame * stride)."""
         logits: Tensor = self.layers(features)
-        return logits.repeat_interleave(self.stride, dim=-1).float()
+        if self.stride > 1:  # the ONNX exporter of LSTMs loses track of shapes in a repeat by one
+            logits = logits.repeat_interleave(self.stride, dim=-1)
+        return logits.float()

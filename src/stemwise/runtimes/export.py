@@ -105,11 +105,6 @@ def export(
     path = Path(path)
     if format not in FORMATS:
         raise ModelError(f"The format must be one of {', '.join(FORMATS)}, not {format!r}.")
-    if not isinstance(separator, SpectrogramSeparator):
-        raise ModelError(
-            f"{separator.kind!r} works on waveforms and cannot be exported: torch.export fixes the "
-            "length of its LSTM, and the older exporter fails on it. Run it in PyTorch."
-        )
     if format == "pt2" and recurrent(separator.network):
         raise ModelError(
             f"{separator.kind!r} has recurrent layers, which torch.export unrolls frame by frame "
