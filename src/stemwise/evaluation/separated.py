@@ -1,0 +1,94 @@
+"""Estimates that a model computes while it is scored: no stems are left behind.
+
+BSS Eval reads its audio twice and separating is far dearer than writing, so a song is separated
+once, block by block, into temporary files of the samples that are scored; these are removed with
+the song's scores. Memory stays that of the engine, whatever the song's length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stemwise.audio import AudioFormat, create_audio
+from stemwise.data.track import Part
+from stemwise.evaluation.pairs import Pair
+from stemwise.evaluation.signals import Check, FileSignals, survey
+
+if TYPE_CHECKING:
+    from stemwise.separation import Options, Progress
+
+
+class Separated:
+    """A trained model as the estimator of `evaluate_set`; lives in the calling process."""
+
+    shared = True
+
+    def __init__(self, name: str | Path, device: str = "auto", *, quantised: bool = True) -> None:
+        from stemwise import models
+        from stemwise.separation import Engine, Options
+
+        self.name = str(name)
+        self.separator = models.load(name)
+        self.options: Options = Options(device=device)
+        self.engine = Engine(self.separator, self.options)
+        self.quantised = quantised
+        self.sources: tuple[str, ...] = tuple(self.separator.sources)
+        self.follow: Callable[[Pair], Progress | None] = lambda pair: None
+        """Gives the callback that is told how far a track is."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The network, its configuration and a hash of its weights: what decides about stems."""
+        digest = hashlib.sha256()
+        for key, value in sorted(self.separator.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
+        return {
+            "model": self.name,
+            "network": self.separator.kind,
+            "weights": digest.hexdigest(),
+            "device": str(self.engine.device),
+        }
+
+    def __call__(self, pair: Pair, folder: Path, check: Check) -> Mapping[str, tuple[Part, ...]]:
+        """Separate a track's mixture into files in `folder`; returns their places."""
+        mixture = {"mixture": pair.mixture or _sum_of(pair)}
+        found = survey(mixture, pair.channels, folder, "mixture", quantised=False, check=check)
+        samples = found.lengths["mixture"]
+        song = FileSignals(found.parts, pair.channels, samples, self.quantised, check)
+        format = AudioFormat("wav", "int16" if self.quantised else "float32")
+        places = {name: folder / f"separated-{name}.wav" for name in self.sources}
+        with ExitStack() as opened:
+            writers = [
+                opened.enter_context(
+                    create_audio(place, pair.sample_rate, pair.channels, format=format)
+                )
+                for place in places.values()
+            ]
+            stream = self.engine.stream(
+                _blocks(song), pair.sample_rate, pair.channels, total=samples,
+                progress=self.follow(pair),
+            )  # fmt: skip
+            for block in stream:
+                check()
+                for writer, stem in zip(writers, block.stems, strict=True):
+                    writer.write(stem)
+        return {name: (Part(place),) for name, place in places.items()}
+
+
+def _sum_of(pair: Pair) -> tuple[Part, ...]:
+    """The parts of all references, whose sum the mixture is where it has no file."""
+    stems = [name for name in pair.references if name != "accompaniment"]
+    if stems == ["vocals"]:
+        stems = list(pair.references)
+    return tuple(part for name in stems for part in pair.references[name])
+
+
+def _blocks(song: FileSignals) -> Iterator[np.ndarray]:
+    for block in song.blocks():
+        yield np.ascontiguousarray(block[0], np.float32)
