@@ -53,6 +53,8 @@ class LabelFile:
         sources: names in the file whose joint activity (their maximum) each source has; empty
             takes the names as they are.
         ignored: other names that the file may hold.
+        complete: every name must be in the file (a table of frames); otherwise a name that is not
+            there is silent (segments).
         reader: function (path, frame rate) that reads the file.
     """
 
@@ -60,6 +62,7 @@ class LabelFile:
     duration: float | None = None
     sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    complete: bool = False
     reader: Callable[[Path, float], Activity] = read_file
 
     def read(self, frame_rate: float = 100.0) -> Activity:
@@ -86,6 +89,8 @@ class LabelFile:
                     f"{self.path} has the unknown label '{name}'; expected "
                     f"{', '.join(sorted(known | set(self.ignored)))}"
                 )
+        if self.complete and (missing := sorted(known - set(found.sources))):
+            raise DataError(f"{self.path} has no column '{missing[0]}'; get the label file again")
         rows = np.zeros((len(self.sources), found.probabilities.shape[1]), np.float32)
         for row, names in zip(rows, self.sources.values(), strict=True):
             for name in names:
@@ -146,16 +151,45 @@ def _table(activity: Activity) -> str:
 
 
 def _read_table(path: Path, text: str) -> Activity:
-    rows = list(csv.reader(io.StringIO(text)))
-    sources = tuple(rows[0][1:])
+    rows = csv.reader(io.StringIO(text))
+    sources = tuple(next(rows)[1:])
     if not sources or len(set(sources)) != len(sources):
         raise DataError(f"{path}, line 1: the header must name every source once")
+    table = _numbers(text, len(sources) + 1)
+    if table is None:
+        table = _numbers_by_line(path, [*rows], len(sources) + 1)
+    times = table[:, 0]
+    frame_rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 1.0
+    _check_grid(path, times, frame_rate)
+    probabilities = np.ascontiguousarray(table[:, 1:].T, np.float32)
+    return Activity(sources, probabilities, float(frame_rate), len(times) / float(frame_rate))
+
+
+def _numbers(text: str, columns: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """The rows (frame, column) below the header; None where something is wrong with them."""
+    body = text.partition("\n")[2]
+    if not body.strip():
+        return None
+    try:
+        table = np.loadtxt(io.StringIO(body), delimiter=",", comments=None, ndmin=2)
+    except ValueError:
+        return None
+    fits = table.shape[1] == columns and np.isfinite(table).all()
+    if not fits or not (np.diff(table[:, 0]) > 0).all():
+        return None
+    return table if ((table[:, 1:] >= 0) & (table[:, 1:] <= 1)).all() else None
+
+
+def _numbers_by_line(
+    path: Path, rows: list[list[str]], columns: int
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The same, slower, with the line of what is wrong."""
     values: list[list[float]] = []
-    for line, row in enumerate(rows[1:], 2):
+    for line, row in enumerate(rows, 2):
         if not row:
             continue
-        if len(row) != len(sources) + 1:
-            raise DataError(f"{path}, line {line}: {len(row)} columns, expected {len(sources) + 1}")
+        if len(row) != columns:
+            raise DataError(f"{path}, line {line}: {len(row)} columns, expected {columns}")
         numbers = [_number(path, line, cell) for cell in row]
         if any(not 0 <= number <= 1 for number in numbers[1:]):
             raise DataError(f"{path}, line {line}: a probability is outside 0 to 1")
@@ -164,12 +198,7 @@ def _read_table(path: Path, text: str) -> Activity:
         values.append(numbers)
     if not values:
         raise DataError(f"{path} has no frames below its header")
-    table = np.array(values)
-    times = table[:, 0]
-    frame_rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 1.0
-    _check_grid(path, times, frame_rate)
-    probabilities = np.ascontiguousarray(table[:, 1:].T, np.float32)
-    return Activity(sources, probabilities, float(frame_rate), len(times) / float(frame_rate))
+    return np.array(values)
 
 
 def _check_grid(path: Path, times: np.ndarray[Any, np.dtype[np.float64]], rate: float) -> None:

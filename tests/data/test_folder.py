@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from stemwise.activity_files import LabelFile
 from stemwise.data.folder import check_tracks, read_folder
 from stemwise.data.track import Part, read_stereo
 from stemwise.errors import DataError
@@ -33,7 +34,8 @@ def test_stems_mixture_and_labels_are_found(tmp_path: Path) -> None:
     assert track.name == "song"
     assert set(track.stems) == {"vocals", "bass"}
     assert track.mixture == (Part(tmp_path / "song" / "mixture.wav"),)
-    assert track.activity == tmp_path / "song" / "activity.csv"
+    assert isinstance(track.activity, LabelFile)
+    assert track.activity.path == tmp_path / "song" / "activity.csv"
     assert (track.sample_rate, track.samples) == (RATE, RATE)
 
 

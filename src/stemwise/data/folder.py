@@ -1,90 +1,139 @@
-"""Reader of plain folders: `<root>[/split]/<track>/<source>.{wav,flac}`.
+"""Reader of plain folders: `<root>[/split][/...]/<track>/<source>.{wav,flac,mp3,...}`.
 
-Optional beside the stems: `mixture.{wav,flac}` and labels `activity.{csv,lab,txt,jams}`.
-This is also the layout in which the band renders its songs.
+Optional beside the stems: `mixture.*` and labels `activity.{csv,lab,txt,jams}`. A stem file
+`<track>.stem.mp4` with `<track>.activity.*` beside it is a track too. This is also the layout in
+which the band renders its songs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import soundfile
-
+from stemwise.activity_files import SUFFIXES, LabelFile
+from stemwise.data.reading import (
+    audio_files,
+    check_link,
+    collect,
+    entries,
+    folders,
+    make_track,
+    root_folder,
+    stem_file_parts,
+)
 from stemwise.data.track import Part, Song, Track
 from stemwise.errors import DataError
 
+LAYOUT = "[train,validation,test]/<track>/<source>.wav or .flac or .mp3 ..., e.g. song/vocals.wav"
+STEM_SUFFIX = ".stem.mp4"
 SPLITS = ("train", "validation", "test")
-_AUDIO = (".wav", ".flac")
-_LABELS = (".csv", ".lab", ".txt", ".jams")
 _AnySong = TypeVar("_AnySong", bound=Song)
+_ALIASES = {"valid": "validation", "val": "validation", "dev": "validation"}
 
 
-def read_folder(root: str | Path, split: str | None = None) -> list[Track]:
+def fits_folder(root: Path) -> bool:
+    """Whether there is a track anywhere in the folder."""
+    try:
+        return next(_candidates(root, ()), None) is not None
+    except DataError:
+        return True
+
+
+def read_folder(
+    root: str | Path, split: str | None = None, *, broken: list[str] | None = None
+) -> list[Track]:
     """List the tracks of a folder, sorted by name.
 
     Args:
-        root: folder of track folders, or of `train`, `validation`, `test` folders of them.
+        root: folder of track folders, or of `train`, `validation`, `test` folders of them; track
+            folders may lie deeper.
         split: only this split; None takes everything that is not in a split folder, or
             all splits where there are split folders.
+        broken: where to put the sentences on broken tracks; None raises the first.
 
     Raises:
-        DataError: no such folder, no track in it, a track whose files differ in rate, or that
-            holds a source twice.
+        DataError: no such folder, no track in it, a track whose files differ in rate or length or
+            cannot be read, or that holds a source twice, a link that leads in a circle.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder; give the folder that holds the tracks")
-    splits = [name for name in SPLITS if (root / name).is_dir()]
-    if split is not None and split not in splits:
-        raise DataError(f"{root} has no split '{split}'; it has {', '.join(splits) or 'no splits'}")
+    root = root_folder(root)
+    places = _splits(root)
+    if split is not None and split not in places:
+        raise DataError(f"{root} has no split '{split}'; it has {', '.join(places) or 'no splits'}")
+    chosen = {split: places[split]} if split is not None else places or {"": root}
+    found = 0
     tracks: list[Track] = []
-    for name in ([split] if split is not None else splits) or [""]:
-        folders = sorted(path for path in (root / name).iterdir() if path.is_dir())
-        tracks += [track for path in folders if (track := _read_track(path, name)) is not None]
-    if not tracks:
-        raise DataError(
-            f"{root} holds no track; expected <track>/<source>.wav or .flac, e.g. song/vocals.wav"
-        )
+    for name, place in chosen.items():
+        songs = _listed(place, broken)
+        found += len(songs)
+        tracks += collect(songs, partial(_read, root, name), broken)
+    if not found and not broken:
+        raise DataError(f"{root} holds no track; expected {LAYOUT}")
     return tracks
 
 
-def _read_track(path: Path, split: str) -> Track | None:
-    """The track in one folder; None for folders without audio and for unfinished (hidden) ones."""
-    if path.name.startswith("."):
-        return None
-    files = sorted(path.iterdir())
-    audio: dict[str, Path] = {}
-    for file in files:
-        if file.suffix.lower() in _AUDIO:
-            other = audio.setdefault(file.stem, file)
-            if other != file:
-                raise DataError(f"{other} and {file} are the same source; remove one of them")
-    if not audio:
-        return None
-    infos = {source: _info(file) for source, file in audio.items()}
-    rates = {info.samplerate for info in infos.values()}
-    if len(rates) > 1:
-        raise DataError(f"{path} mixes sample rates {sorted(rates)}; bring its files to one rate")
-    mixture = audio.pop("mixture", None)
-    labels = [file for file in files if file.stem == "activity" and file.suffix.lower() in _LABELS]
-    return Track(
-        name=path.name if not split else f"{split}/{path.name}",
-        split=split,
-        sample_rate=rates.pop(),
-        samples=min(info.frames for info in infos.values()),
-        stems={source: (Part(file),) for source, file in audio.items()},
-        mixture=() if mixture is None else (Part(mixture),),
-        activity=labels[0] if labels else None,
-    )
+def _splits(root: Path) -> dict[str, Path]:
+    """Folder of each split, in the order of training, validation, test."""
+    named = {_ALIASES.get(path.name, path.name): path for path in folders(root)}
+    return {name: named[name] for name in SPLITS if name in named}
 
 
-def _info(file: Path) -> soundfile._SoundFileInfo:
+def _listed(place: Path, broken: list[str] | None) -> list[Path]:
+    songs: list[Path] = []
+    walk = _candidates(place, ())
     try:
-        return soundfile.info(str(file))
-    except (OSError, soundfile.SoundFileError) as error:
-        raise DataError(f"cannot read {file} as audio ({error}); replace or remove it") from error
+        for song in walk:
+            songs.append(song)
+    except DataError as error:
+        if broken is None:
+            raise
+        broken.append(str(error))
+    return songs
+
+
+def _candidates(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """Track folders and stem files below a folder; those within a track belong to it."""
+    here = folder.resolve()
+    if here in above:
+        raise DataError(f"{folder} is a symbolic link that leads back to {here}; remove it")
+    for path in entries(folder):
+        if path.name.lower().endswith(STEM_SUFFIX):
+            yield path
+            continue
+        check_link(path)
+        if not path.is_dir():
+            continue
+        if any(not file.name.lower().endswith(STEM_SUFFIX) for file in audio_files(path)):
+            yield path
+        else:
+            yield from _candidates(path, (*above, here))
+
+
+def _read(root: Path, split: str, song: Path) -> Track:
+    stem_file = not song.is_dir()
+    name = song.relative_to(root).as_posix()
+    if stem_file:
+        name = name[: -len(STEM_SUFFIX)]
+        stems = stem_file_parts(song)
+        title, beside = f"{song.name[: -len(STEM_SUFFIX)]}.activity", song.parent
+    else:
+        stems = _stems(song)
+        title, beside = "activity", song
+    mixture = stems.pop("mixture", ())
+    labels = [
+        file for file in entries(beside) if file.stem == title and file.suffix.lower() in SUFFIXES
+    ]
+    return make_track(name, split, stems, mixture, LabelFile(labels[0]) if labels else None)
+
+
+def _stems(folder: Path) -> dict[str, tuple[Part, ...]]:
+    audio: dict[str, Path] = {}
+    for file in audio_files(folder):
+        other = audio.setdefault(file.stem, file)
+        if other != file:
+            raise DataError(f"{other} and {file} are the same source; remove one of them")
+    return {source: (Part(file),) for source, file in audio.items()}
 
 
 def check_tracks(
