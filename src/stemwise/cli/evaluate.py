@@ -9,7 +9,7 @@ import typer
 
 from stemwise.cli.download import Offline, obtain
 from stemwise.cli.options import Device, Quiet, one_of, usage
-from stemwise.cli.scores import Destinations, finish, list_of, open_report
+from stemwise.cli.scores import Destinations, finish, list_of, open_report, resumable
 
 if TYPE_CHECKING:
     from stemwise.evaluation.scoring import Settings
@@ -138,14 +138,15 @@ def evaluate(
     with open_report(found, quiet, printed) as report:
         if estimator is not None:
             estimator.follow = report.follow
-        scored, broken = evaluate_set(
-            found.pairs,
-            settings,
-            estimator=estimator,
-            jobs=jobs,
-            folder=folder,
-            watch=report.watch,
-        )
+        with resumable(folder):
+            scored, broken = evaluate_set(
+                found.pairs,
+                settings,
+                estimator=estimator,
+                jobs=jobs,
+                folder=folder,
+                watch=report.watch,
+            )
     count = len(found.pairs) + len(found.broken)
     finish(to_frame(scored), [*found.broken, *broken], count, destinations)
 

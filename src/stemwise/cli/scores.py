@@ -135,6 +135,17 @@ def open_report(
         yield report
 
 
+@contextmanager
+def resumable(folder: Path | None) -> Iterator[None]:
+    """Say after Ctrl-C how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if folder is not None:
+            typer.echo(f"{folder} keeps the finished tracks; the same command continues.", err=True)
+        raise
+
+
 def _line(scores: TrackScores) -> str:
     """A track's main figures on one line."""
     if scores.again:

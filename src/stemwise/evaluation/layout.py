@@ -7,16 +7,19 @@ nothing; `pairs` does.
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stemwise.audio import STEM_NAMES
+from stemwise.data.sets import SETS, read_set
 from stemwise.data.track import Part
 from stemwise.errors import EvaluationError
 from stemwise.evaluation.problems import ALIASES, NOT_SOURCES
 from stemwise.naming import track_name
 
 SPLITS = ("train", "validation", "valid", "test")
+OWN_LAYOUTS = ("dsd100", "medleydb", "mixing_secrets", "ccmixter", "ikala")
 STEM_FILE = ".stem.mp4"
 AUDIO = frozenset(
     f".{name}"
@@ -29,11 +32,15 @@ AUDIO = frozenset(
 
 @dataclass(frozen=True)
 class Entry:
-    """A track as its name and place tell: a folder of stems, a .stem.mp4, or one audio file."""
+    """A track as its name and place tell: a folder of stems, a .stem.mp4, or one audio file.
+
+    files: the parts of every source where the data set's own reader has found them.
+    """
 
     name: str
     split: str
     path: Path
+    files: Mapping[str, tuple[Part, ...]] | None = field(default=None, compare=False)
 
     @property
     def key(self) -> str:
@@ -45,6 +52,8 @@ class Entry:
 
         Raises EvaluationError where a source is there twice.
         """
+        if self.files is not None:
+            return dict(self.files)
         if self.path.name.lower().endswith(STEM_FILE):
             return {name: (Part(self.path, at),) for at, name in enumerate(STEM_NAMES)}
         if self.path.is_file():
@@ -74,8 +83,7 @@ def list_tracks(root: Path, split: str | None = None) -> list[Entry]:
     nothing is found.
     """
     root = Path(root)
-    if not root.exists():
-        raise EvaluationError(f"{root} does not exist: check the name")
+    _check_root(root)
     if root.is_file():
         return [Entry(track_name(root), "", root)]
     splits = [name for name in SPLITS if (root / name).is_dir() and _tracks(root / name, name)]
@@ -93,6 +101,38 @@ def list_tracks(root: Path, split: str | None = None) -> list[Entry]:
             f"<track>{STEM_FILE}"
         )
     return entries
+
+
+def list_references(root: Path, split: str | None = None) -> tuple[list[Entry], list[str]]:
+    """The same for references, which may also be a data set of another layout (DSD100, MedleyDB,
+    CCMixter, iKala) or the validation songs of MUSDB18; and sentences on its broken tracks.
+    """
+    root = Path(root)
+    _check_root(root)
+    kind = _kind(root, split) if root.is_dir() else None
+    if kind is None:
+        return list_tracks(root, split), []
+    sentences: list[str] = []
+    entries = []
+    for track in read_set(kind, root, split, broken=sentences):
+        files = {**({"mixture": track.mixture} if track.mixture else {}), **track.stems}
+        name = track.name.removeprefix(f"{track.split}/")
+        entries.append(Entry(name, track.split, root / track.name, files))
+    return entries, sentences
+
+
+def _kind(root: Path, split: str | None) -> str | None:
+    """The data set that needs its own reader; None where the layout tells everything."""
+    for kind, one in SETS.items():
+        own = kind in OWN_LAYOUTS or (split == "validation" and kind.startswith("musdb18"))
+        if own and one.fits(root) and not (root / "validation").is_dir():
+            return kind
+    return None
+
+
+def _check_root(root: Path) -> None:
+    if not root.exists():
+        raise EvaluationError(f"{root} does not exist: check the name")
 
 
 def _tracks(folder: Path, split: str) -> list[Entry]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from stemwise.audio import STEM_NAMES, AudioInfo, probe
 from stemwise.data.track import Part
 from stemwise.errors import AudioError, EvaluationError
-from stemwise.evaluation.layout import STEM_FILE, Entry, list_tracks
+from stemwise.evaluation.layout import STEM_FILE, Entry, list_references, list_tracks
 from stemwise.evaluation.problems import Problem, choose_problems, files_of, in_order
 
 Files = Mapping[str, tuple[Part, ...]]
@@ -76,9 +76,9 @@ def find_pairs(
     matched by name, in the same split where the estimates have splits. kind, sources: see
     `choose_problems`. Raises EvaluationError where a place holds nothing at all.
     """
-    wanted = list_tracks(Path(references), split)
+    wanted, sentences = list_references(Path(references), split)
     given = _estimates(Path(estimates), split)
-    found = Found()
+    found = Found(broken=[Broken("", sentence) for sentence in sentences])
     alone = len(wanted) == len(given) == 1
     matched: set[Entry] = set()
     for entry, name, again in _named(wanted):
@@ -111,8 +111,9 @@ def find_references(
 
     Raises EvaluationError where nothing is found.
     """
-    found = Found()
-    for entry, name, again in _named(list_tracks(Path(root), split)):
+    entries, sentences = list_references(Path(root), split)
+    found = Found(broken=[Broken("", sentence) for sentence in sentences])
+    for entry, name, again in _named(entries):
         try:
             _refuse_twice(entry, again, "reference")
             stems = _stems(entry)
@@ -217,25 +218,35 @@ def _parts(groups: Iterable[tuple[Part, ...]]) -> set[Part]:
 
 def _shape(stems: Files) -> tuple[int, int, int | None]:
     """Rate, channels and length of the references; raises EvaluationError where they differ."""
-    infos = {name: _probe(part) for name, parts in stems.items() for part in parts}
+    infos = {part: _probe(part) for parts in stems.values() for part in parts}
     first, info = next(iter(infos.items()))
-    for name, other in infos.items():
+    width = _width(first, info)
+    for part, other in infos.items():
+        names = f"{_source(stems, first)} {{}} and {_source(stems, part)} {{}}"
         if other.sample_rate != info.sample_rate:
+            rates = names.format(f"{info.sample_rate} Hz", f"{other.sample_rate} Hz")
             raise EvaluationError(
-                f"the references differ in sample rate, {first} {info.sample_rate} Hz and {name} "
-                f"{other.sample_rate} Hz: bring them to one rate"
+                f"the references differ in sample rate, {rates}: bring them to one rate"
             )
-        if other.channels != info.channels:
+        if _width(part, other) != width:
+            channels = names.format(f"has {width}", f"has {_width(part, other)}")
             raise EvaluationError(
-                f"the references differ in channels, {first} has {info.channels} and {name} has "
-                f"{other.channels}: make them equal"
+                f"the references differ in channels, {channels}: give them equally many"
             )
     lengths = [one.samples for one in infos.values()]
     known = [length for length in lengths if length is not None]
     samples = max(known) if known else None
     if samples is None and info.duration is not None:
         samples = round(info.duration * info.sample_rate)
-    return info.sample_rate, info.channels, samples
+    return info.sample_rate, width, samples
+
+
+def _width(part: Part, info: AudioInfo) -> int:
+    return info.channels if part.channel is None else 1
+
+
+def _source(stems: Files, part: Part) -> str:
+    return next(name for name, parts in stems.items() if part in parts)
 
 
 def _same_shape(parts: Sequence[Part], what: str, rate: int, channels: int) -> None:
@@ -246,10 +257,11 @@ def _same_shape(parts: Sequence[Part], what: str, rate: int, channels: int) -> N
                 f"the {what} has {info.sample_rate} Hz and the references have {rate} Hz: resample "
                 f"{part.path.name}"
             )
-        if info.channels != channels:
+        found = _width(part, info)
+        if found != channels:
             raise EvaluationError(
-                f"the {what} has {info.channels} channel(s) and the references have {channels}: "
-                f"give {part.path.name} as many"
+                f"the {what} has {found} channel(s) and the references have {channels}: give "
+                f"{part.path.name} as many"
             )
 
 

@@ -130,7 +130,7 @@ def _v4(task: Task, facts: dict[str, Any]) -> list[Score]:
         rate,
         settings.window,
         settings.hop,
-        silent=settings.silent,
+        silent="nan",
         threads=task.threads,
         quantise=False,
     )
@@ -141,6 +141,9 @@ def _v4(task: Task, facts: dict[str, Any]) -> list[Score]:
     duration = min(settings.window, samples / rate)
     table = {"SDR": result.sdr, "ISR": result.isr, "SIR": result.sir, "SAR": result.sar}
     reasons = [_named(reason, task.problem.sources) for reason in result.silent]
+    whole = next((one for one in reasons if one is not None and "whole track" in one), None)
+    if whole is not None and settings.silent == "raise":
+        raise EvaluationError(f"{whole}: leave that source out, or let silence be nan")
     return _windowed(task, table, list(result.times), duration, levels, reasons)
 
 

@@ -321,5 +321,6 @@ def _chosen(frame: pd.DataFrame, path: Path, method: str | None) -> pd.DataFrame
         )
     if method is not None and method not in methods:
         raise EvaluationError(f"{path} has no method {method!r}: it has {', '.join(methods)}")
-    chosen: pd.DataFrame = frame if method is None else frame[frame["method"] == method]
-    return chosen.drop(columns="method").reset_index(drop=True)
+    kept = frame if method is None else frame[frame["method"] == method]
+    chosen: pd.DataFrame = kept.drop(columns="method")
+    return chosen
