@@ -32,7 +32,7 @@ from stemwise.data.store_manifest import (
     SourceFile,
     TrackRecord,
     data_bytes,
-    dump,
+    dump_manifest,
     parse_manifest,
     read_unfinished,
 )
@@ -212,7 +212,7 @@ class _Work:
             skipped=tuple(self._skipped) if complete else (),
             tracks=tuple(records),
         )
-        write_bytes(self._folder / MANIFEST, dump(manifest))
+        write_bytes(self._folder / MANIFEST, dump_manifest(manifest))
 
     def _remove_leftovers(self) -> None:
         """Remove what killed runs left behind, and data files that no record speaks of."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemwise.activity import Activity
-from stemwise.data.store_files import Files, LocalFiles, open_files
+from stemwise.data.store_files import Files, LocalFiles, RemoteFiles, open_files
 from stemwise.data.store_manifest import (
     MANIFEST,
     NUMPY,
@@ -239,25 +239,27 @@ def open_store(
     missing or has another size than it was written with.
     """
     files = open_files(url, options)
-    if isinstance(files, LocalFiles) and not (Path(files.where) / MANIFEST).is_file():
-        raise DataError(f"{files.where} is not a store: name a folder that stemwise prepare wrote")
-    manifest = parse_manifest(files.read(MANIFEST), f"{files.where}/{MANIFEST}")
-    if not manifest.complete:
-        manifest = _partial(files, manifest)
-        if not partial:
-            raise DataError(
-                f"{files.where} is not finished ({len(manifest.tracks)} of {manifest.expected} "
-                "tracks): run the same stemwise prepare again, which continues"
-            )
+    manifest = read_manifest(files)
+    if not manifest.complete and not partial:
+        raise DataError(
+            f"{files.where} is not finished ({len(manifest.tracks)} of {manifest.expected} "
+            "tracks): run the same stemwise prepare again, which continues"
+        )
     if isinstance(files, LocalFiles):
         check_sizes(files, manifest.tracks, manifest.settings.dtype)
         files.mapped = sum(record.bytes for record in manifest.tracks) <= mapped
     return Store(files, manifest)
 
 
-def _partial(files: Files, manifest: Manifest) -> Manifest:
-    """An unfinished manifest with the records that are not in it yet."""
-    if not isinstance(files, LocalFiles):
+def read_manifest(files: LocalFiles | RemoteFiles) -> Manifest:
+    """The manifest of a store, while it is unfinished with the records that are not in it yet.
+
+    Raises DataError where there is no store, or one whose manifest is damaged.
+    """
+    if isinstance(files, LocalFiles) and not (Path(files.where) / MANIFEST).is_file():
+        raise DataError(f"{files.where} is not a store: name a folder that stemwise prepare wrote")
+    manifest = parse_manifest(files.read(MANIFEST), f"{files.where}/{MANIFEST}")
+    if manifest.complete or not isinstance(files, LocalFiles):
         return manifest
     records = {record.name: record for record in manifest.tracks}
     records.update((record.name, record) for record in read_unfinished(Path(files.where)))

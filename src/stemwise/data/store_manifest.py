@@ -35,6 +35,8 @@ VERSION = 1
 CHUNK = 4 << 20
 """Bytes of a data file that have a checksum of their own, which tells where a file is damaged."""
 
+_BLANK = "0" * 64
+
 Dtype = Literal["int16", "float16", "float32"]
 DTYPES: tuple[Dtype, ...] = ("int16", "float16", "float32")
 NUMPY: dict[Dtype, np.dtype[np.generic]] = {
@@ -142,10 +144,14 @@ class Origin(_Record):
 
 
 class Manifest(_Record):
-    """The whole store; not `complete` while tracks are missing."""
+    """The whole store; not `complete` while tracks are missing.
+
+    `sha256` is that of the file itself with zeros in its place.
+    """
 
     format: Literal["stemwise store"] = FORMAT
     version: int = VERSION
+    sha256: str = _BLANK
     complete: bool
     expected: int
     settings: Settings
@@ -198,6 +204,13 @@ def dump(record: BaseModel) -> bytes:
     return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode("utf-8")
 
 
+def dump_manifest(manifest: Manifest) -> bytes:
+    """JSON of a manifest with its checksum."""
+    content = dump(manifest.model_copy(update={"sha256": _BLANK}))
+    digest = hashlib.sha256(content).hexdigest()
+    return content.replace(_BLANK.encode(), digest.encode(), 1)
+
+
 def parse_manifest(content: bytes, where: str) -> Manifest:
     """Read a manifest found at `where`; raises DataError."""
     remedy = "run stemwise prepare again into an empty folder"
@@ -211,7 +224,7 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
                 f"{where} is of store version {found.get('version')}, and this release reads "
                 f"version {VERSION}: {remedy}"
             )
-        return Manifest.model_validate(found)
+        manifest = Manifest.model_validate(found)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -220,6 +233,10 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
         ) from error
     except ValueError as error:
         raise DataError(f"{where} is damaged ({error}): {remedy}") from error
+    blank = content.replace(manifest.sha256.encode(), _BLANK.encode(), 1)
+    if hashlib.sha256(blank).hexdigest() != manifest.sha256:
+        raise DataError(f"{where} is damaged (its checksum is wrong): {remedy}")
+    return manifest
 
 
 def read_unfinished(folder: Path) -> list[TrackRecord]:
