@@ -32,9 +32,61 @@ class SeparatorSection(_Section):
     """Checkpoint whose weights training starts from (fine-tuning); None: fresh weights."""
 
 
-class DataSection(_Section):
-    """Excerpts and their random changes; see `stemwise.data.sampling.Augmentation`."""
+class SamplingSection(_Section):
+    """How songs and starts are chosen: a name of `stemwise.data.sampling.SCHEMES`, its options."""
 
+    name: str = "random"
+    source: str | None = None
+    share: float | None = Field(default=None, ge=0, le=1)
+    accompaniment: str | None = None
+    printed: bool | None = None
+    fewest: int | None = Field(default=None, ge=1)
+    most: int | None = Field(default=None, ge=1)
+    held_out: float | None = Field(default=None, ge=0, lt=1)
+    drop_silent: bool | None = None
+    shares: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _only_own_options(self) -> SamplingSection:
+        if self.name not in _SAMPLING_OPTIONS:
+            near = closest(self.name, tuple(_SAMPLING_OPTIONS), cutoff=0.0)
+            raise ValueError(f"there is no scheme '{self.name}'; the nearest is '{near}'")
+        for key in self.options:
+            own = _SAMPLING_OPTIONS[self.name]
+            if key not in own:
+                options = f"whose options are {', '.join(own)}" if own else "which has no options"
+                raise ValueError(f"'{key}' does not belong to '{self.name}', {options}: remove it")
+        if self.fewest is not None and self.most is not None and self.fewest > self.most:
+            raise ValueError("'fewest' must not be more than 'most'")
+        if self.shares is not None and not (min(self.shares) > 0 and sum(self.shares) <= 1):
+            raise ValueError("'shares' must be above 0 and 1 together at most")
+        return self
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is set besides the name."""
+        return self.model_dump(exclude={"name"}, exclude_none=True)
+
+
+_SAMPLING_OPTIONS: dict[str, tuple[str, ...]] = {
+    "random": (),
+    "sequential": (),
+    "non-silent-source": ("source", "share"),
+    "non-vocal-replacement": ("source", "accompaniment", "printed"),
+    "pool-mix": ("source", "fewest", "most"),
+    "independent": ("shares",),
+    "chunks": ("held_out", "drop_silent"),
+}
+
+
+class DataSection(_Section):
+    """Excerpts and their random changes; see `stemwise.data.draws.Augmentation`."""
+
+    sampling: SamplingSection = SamplingSection()
+    weights: dict[str, float] = {}
+    """How often excerpts are of each data set, by its name; sets not named here weigh 1."""
+    whole_batches: bool = False
+    """Whether all excerpts of a batch are of one data set."""
     seconds: float = Field(default=3.0, gt=0)
     remix: float = Field(default=0.0, ge=0, le=1)
     gain_db: float = Field(default=0.0, ge=0)
@@ -47,6 +99,14 @@ class DataSection(_Section):
     width_db: float = Field(default=0.0, ge=0)
     filter_db: float = Field(default=0.0, ge=0)
     speed: float = Field(default=0.0, ge=0, lt=1)
+    gain_range: tuple[float, float] | None = None
+    equalise_limit: float = Field(default=4.0, ge=1)
+    swap_stems: float = Field(default=0.0, ge=0, le=1)
+    pan: float = Field(default=0.0, ge=0, le=1)
+    shelf_db: float = Field(default=0.0, ge=0)
+    band_db: float = Field(default=0.0, ge=0)
+    pitch: float = Field(default=0.0, ge=0, le=12)
+    tempo: float = Field(default=0.0, ge=0, le=0.5)
     workers: int = Field(default=1, ge=0)
     ahead: int = Field(default=3, ge=1)
 
@@ -160,7 +220,7 @@ class Recipe(_Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-_NAMED = ("objective", "weighting", "optimiser")
+_NAMED = ("objective", "weighting", "optimiser", "sampling")
 
 
 def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:

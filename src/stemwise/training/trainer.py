@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,9 +24,7 @@ import torch
 import yaml
 
 from stemwise import models
-from stemwise.data.batch import Loader
-from stemwise.data.folder import check_tracks
-from stemwise.data.sampling import Augmentation, Sampler
+from stemwise.data.loading import Loader
 from stemwise.data.track import Song
 from stemwise.devices import choose_device, keep_heap
 from stemwise.errors import DataError, OutputError, RecipeError
@@ -37,6 +35,7 @@ from stemwise.training.log import LiveLine, RunLog
 from stemwise.training.optimisation import Average, build_optimiser, learning_rate
 from stemwise.training.procedures import Joint, Learner
 from stemwise.training.recipe import ObjectiveSection, Recipe, parse_recipe
+from stemwise.training.streams import songs_of, training_loader, validation_loader
 from stemwise.training.validation import validate
 from stemwise.training.weighting import Fixed
 
@@ -63,7 +62,7 @@ class Trainer:
 
     Args:
         recipe: what to learn and how.
-        tracks: training songs at the recipe's sample rate.
+        tracks: training songs at the recipe's sample rate, or data sets of them by name.
         validation: held-out songs; empty trains without validation.
         folder: output folder: recipe.yaml, log.csv, checkpoints/, best.safetensors,
             last.safetensors.
@@ -79,7 +78,7 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        tracks: Sequence[Song],
+        tracks: Sequence[Song] | Mapping[str, Sequence[Song]],
         validation: Sequence[Song],
         folder: str | Path,
         *,
@@ -100,13 +99,16 @@ class Trainer:
         self.learner = self._learner()
         self.average = Average(self.separator, recipe.ema.decay) if recipe.ema else None
         self.judge = self._judge()
-        self.loader = self._loader(tracks)
-        self.validation = self._validation_loader(validation) if validation else None
+        sets = tracks if isinstance(tracks, Mapping) else {"songs": tracks}
+        self.loader = training_loader(recipe, self.learner.separator, sets)
+        self.validation = (
+            validation_loader(recipe, self.learner.separator, validation) if validation else None
+        )
         self.procedure = Joint()
         self.history: list[dict[str, float]] = []
         self.changed: list[str] = []
         self.step, self.best, self.figures = 0, -float("inf"), dict[str, float]()
-        self.tracks_hash = _fingerprint(tracks)
+        self.tracks_hash = _fingerprint(songs_of(sets))
         self._prepare_folder(resume, new_tracks)
         self.log = RunLog(self.folder, self.step, tensorboard=tensorboard)
 
@@ -188,41 +190,6 @@ class Trainer:
         module = self.average.module
         at_rate = _at_rate(module, self.recipe.sample_rate)
         return replace(self.learner, separator=at_rate, module=module)
-
-    def _loader(self, tracks: Sequence[Song]) -> Loader:
-        data = self.recipe.data
-        augmentation = Augmentation(**data.model_dump(exclude={"seconds", "workers", "ahead"}))
-        unknown = sorted(set(augmentation.drop) - set(self.separator.sources))
-        if unknown:
-            raise RecipeError(
-                f"data.drop names '{unknown[0]}', which is no source of the separator "
-                f"({', '.join(self.separator.sources)})"
-            )
-        sampler = self._sampler(tracks, data.seconds, self.recipe.seed, augmentation)
-        return Loader(sampler, self.recipe.batch, data.workers, data.ahead)
-
-    def _validation_loader(self, tracks: Sequence[Song]) -> Loader:
-        section = self.recipe.validation
-        balanced = Augmentation(prefer_active=0.5)
-        sampler = self._sampler(tracks, section.seconds, section.seed, balanced)
-        return Loader(sampler, min(self.recipe.batch, section.excerpts), workers=1, ahead=2)
-
-    def _sampler(
-        self, tracks: Sequence[Song], seconds: float, seed: int, augmentation: Augmentation
-    ) -> Sampler:
-        separator = self.learner.separator
-        rate, grid = separator.sample_rate, separator.grid
-        samples = grid.input_length(round(seconds * rate))
-        kept = check_tracks(tracks, separator.sources, rate, samples)
-        return Sampler(
-            kept,
-            separator.sources,
-            separator.activity_sources,
-            samples,
-            grid.hop,
-            seed,
-            augmentation,
-        )
 
     def _prepare_folder(self, resume: bool, new_tracks: bool) -> None:
         checkpoints = list_checkpoints(self.folder / "checkpoints")

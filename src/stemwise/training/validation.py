@@ -15,7 +15,8 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from stemwise.data import augment
-from stemwise.data.batch import Batch, Loader
+from stemwise.data.batch import Batch
+from stemwise.data.loading import Loader
 from stemwise.training.objectives import crop_labels
 from stemwise.training.procedures import Learner
 
