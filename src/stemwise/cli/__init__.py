@@ -20,10 +20,13 @@ import typer
 from stemwise import __version__
 from stemwise.cli.demo import demo
 from stemwise.cli.detect import detect
+from stemwise.cli.evaluate import evaluate
 from stemwise.cli.export import export
 from stemwise.cli.models import models
+from stemwise.cli.prepare import prepare
 from stemwise.cli.render import render
 from stemwise.cli.separate import separate
+from stemwise.cli.store import store
 from stemwise.cli.train import train
 from stemwise.errors import AudioWarning, StemwiseError
 
@@ -65,9 +68,22 @@ def _top(
         typer.echo(context.get_help())
 
 
-for command in (separate, detect, models, export, render, demo, train):
+for command in (
+    separate,
+    detect,
+    models,
+    export,
+    demo,
+    render,
+    prepare,
+    train,
+    evaluate,
+):
     # the list of commands would cut off its sentence
     app.command(short_help=str(command.__doc__).partition("\n\n")[0])(command)
+
+
+app.add_typer(store)
 
 
 def run(arguments: Sequence[str]) -> int:
