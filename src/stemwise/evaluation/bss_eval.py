@@ -70,7 +70,7 @@ class BssEval:
 
     `times` (window,) are the windows' beginnings in seconds. `silent` has for every window the
     reason why it is NaN, or None. `solver` says how the filters were found: "cholesky", or, where
-    the references nearly or exactly depend on each other, "lu" or "lstsq".
+    rounding or dependent references make that impossible, "lu" or "lstsq" (least-norm filters).
     """
 
     sdr: Scores
@@ -182,7 +182,7 @@ def bss_eval_stream(
     blocks = PairedBlocks(references, estimates, quantise, fit_length)
     sources, channels = blocks.shape()
     rows = sources * channels
-    with workers(threads) as pool, np.errstate(invalid="ignore", over="ignore"):
+    with workers(threads) as pool:
         correlator = Correlator(2 * rows, rows, filters, pool)
         quiet = np.ones(2 * sources, np.bool_)
         for pair in blocks:
@@ -198,7 +198,7 @@ def bss_eval_stream(
                 raise EvaluationError(_silence(quiet, "the whole track") + _REMEDY)
             return _all_nan(framing, quiet, sample_rate)
         _check_length(samples, rows, filters)
-        fitted = fit_filters(correlations, sources, channels, pool.threads)
+        fitted = fit_filters(correlations, sources, channels)
         energies = window_energies(blocks, framing, fitted, channels, pool)
     return _scores(energies, framing, sample_rate, fitted.solver)
 

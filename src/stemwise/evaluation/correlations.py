@@ -104,6 +104,8 @@ class Correlator:
             left = np.ascontiguousarray(first[..., bins].transpose(2, 0, 1))
             np.conjugate(left, out=left)
             right = np.ascontiguousarray(second[..., bins].transpose(2, 1, 0))
-            sums[bins] += left @ right
+            # samples that are not numbers are found by their sums
+            with np.errstate(invalid="ignore", over="ignore"):
+                sums[bins] += left @ right
 
         self._workers.each(add, range(0, sums.shape[0], TILE))

@@ -15,12 +15,15 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import linalg
 
-from stemwise.evaluation.parallel import blas_threads
+from stemwise.evaluation.toeplitz import solve_toeplitz
 
 Real = npt.NDArray[np.float64]
 Solver = Literal["cholesky", "lu", "lstsq"]
 SOLVERS: tuple[Solver, ...] = ("cholesky", "lu", "lstsq")
 """From the usual one to the last resort."""
+
+DENSE = 1500
+"""Equations up to which LAPACK is faster than Schur's algorithm."""
 
 EPSILON = float(np.finfo(np.float64).eps)
 """What museval adds to the diagonal."""
@@ -39,21 +42,18 @@ class Filters:
     solver: Solver
 
 
-def fit_filters(correlations: Real, sources: int, channels: int, threads: int) -> Filters:
+def fit_filters(correlations: Real, sources: int, channels: int) -> Filters:
     """Filters from `correlations` (reference channel, reference or estimate channel, lag)."""
     rows = sources * channels
     between, onto = correlations[:, :rows], correlations[:, rows:]
-    with blas_threads(threads):
-        every, solver = solve(between, onto)
-        used = [solver]
-        own = np.zeros_like(every)
-        for source in range(sources):
-            mine = slice(source * channels, (source + 1) * channels)
-            if sources == 1:  # the same equations
-                own[:] = every
-                continue
-            own[mine, mine], solver = solve(between[mine, mine], onto[mine, mine])
-            used.append(solver)
+    every, solver = solve(between, onto)
+    if sources == 1:  # the same equations
+        return Filters(every, every, solver)
+    used, own = [solver], np.zeros_like(every)
+    for source in range(sources):
+        mine = slice(source * channels, (source + 1) * channels)
+        own[mine, mine], solver = solve(between[mine, mine], onto[mine, mine])
+        used.append(solver)
     return Filters(every, own, max(used, key=SOLVERS.index))
 
 
@@ -61,18 +61,30 @@ def solve(between: Real, onto: Real) -> tuple[Real, Solver]:
     """Filters (reference, estimate, tap) and how they were found.
 
     `between` (reference, reference, lag) correlates x_i(t) with x_j(t + lag), `onto`
-    (reference, estimate, lag) x_i(t) with e(t + lag). The chain is Cholesky, then LU (rounding can
-    make dependent references indefinite), then the least-norm solution where LU meets a zero pivot.
+    (reference, estimate, lag) x_i(t) with e(t + lag). Dependent references, which rounding can make
+    indefinite, need LU, and the least-norm solution where even that meets a zero pivot.
     """
     references, estimates, taps = onto.shape
-    right = np.ascontiguousarray(onto.transpose(2, 0, 1)).reshape(taps * references, estimates)
-    solution, solver = _solve(between, right)
-    return np.ascontiguousarray(solution.reshape(taps, references, estimates).transpose(1, 2, 0)), (
-        solver
-    )
+    right = np.ascontiguousarray(onto.transpose(2, 0, 1))
+    solution, solver = None, SOLVERS[0]
+    if taps * references > DENSE:
+        solution = solve_toeplitz(_first_row(between), right)
+    if solution is None:
+        flat = right.reshape(taps * references, estimates)
+        solution, solver = _solve_dense(between, flat)
+    filters = solution.reshape(taps, references, estimates).transpose(1, 2, 0)
+    return np.ascontiguousarray(filters), solver
 
 
-def _solve(between: Real, right: Real) -> tuple[Real, Solver]:
+def _first_row(between: Real) -> Real:
+    """Blocks (lag, reference, reference) of the first block row of the normal equations."""
+    blocks: Real = between.transpose(2, 1, 0).copy()
+    blocks[0] = (blocks[0] + blocks[0].T) / 2
+    blocks[0].flat[:: len(blocks[0]) + 1] += EPSILON
+    return blocks
+
+
+def _solve_dense(between: Real, right: Real) -> tuple[Real, Solver]:
     matrix = _regular(between)
     # the transpose of a symmetric C array is what LAPACK can overwrite without a copy
     factor, failed = linalg.lapack.dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
@@ -85,9 +97,8 @@ def _solve(between: Real, right: Real) -> tuple[Real, Solver]:
     if not failed:
         return solution, "lu"
     del matrix
-    solution, *_ = linalg.lstsq(
-        normal_matrix(between).T, right, overwrite_a=True, check_finite=False
-    )
+    matrix = normal_matrix(between)
+    solution, *_ = linalg.lstsq(matrix.T, right, overwrite_a=True, check_finite=False)
     return solution, "lstsq"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -36,19 +36,13 @@ class Workers:
                 pass
 
 
-def blas_threads(count: int) -> AbstractContextManager[object]:
-    """Let BLAS use `count` threads in the `with` block."""
-    limits: AbstractContextManager[object] = threadpool_limits(limits=count, user_api="blas")
-    return limits
-
-
 @contextmanager
 def workers(threads: int | None) -> Iterator[Workers]:
     """Threads for one evaluation (None: one per CPU this process may use)."""
     count = usable_cpus() if threads is None else threads
     if count < 1:
         raise ValueError("an evaluation needs at least one thread")
-    with blas_threads(1):
+    with threadpool_limits(limits=1, user_api="blas"):
         if count == 1:
             yield Workers(1, None)
             return
