@@ -189,6 +189,22 @@ def test_out_of_memory_steps_down(separator: Separator) -> None:
     assert max(count * core for count, core in sizes[-2:]) <= limit
 
 
+@pytest.mark.parametrize(
+    ("known", "batch"), [((1000, 9000), 4), ((1000, 10**9), 16), ((1000, 900), 1), (None, 4)]
+)
+def test_batch_follows_the_memory_of_the_first_piece(
+    monkeypatch: pytest.MonkeyPatch, known: tuple[int, int] | None, batch: int
+) -> None:
+    engine = Engine(_small("joint-unet"), Options(device="cpu", segment=1.0))
+    engine._sized = False  # as on a GPU
+    monkeypatch.setattr("stemwise.separation.memory_in_use", lambda device: known)
+    song = _noise(8, 22050, 1)
+    stems = [block.stems for block in engine.stream(_blocks(song), 22050, 1)]
+    assert engine.batch == batch
+    alone, _ = _run(_small("joint-unet"), song, 22050, segment=1.0, batch=1)
+    np.testing.assert_allclose(np.concatenate(stems, axis=-1), alone, atol=2e-3)  # bf16 or not
+
+
 def test_cancel_stops_soon(separator: Separator) -> None:
     rate = separator.sample_rate
     cancel = threading.Event()

@@ -39,6 +39,16 @@ def prefers_bfloat16(device: torch.device) -> bool:
     return False
 
 
+def memory_in_use(device: torch.device) -> tuple[int, int] | None:
+    """Bytes at the peak since the last call, and bytes free for more; None where nobody knows."""
+    if device.type != "cuda":
+        return None
+    peak = torch.cuda.max_memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return peak, torch.cuda.mem_get_info(device)[0] + unused
+
+
 def _cpu_has(feature: str) -> bool:
     """Whether PyTorch sees a feature of the CPU; False where a release cannot tell."""
     asked = getattr(torch.cpu, f"_is_{feature}_supported", None)

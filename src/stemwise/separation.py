@@ -21,7 +21,7 @@ from torch import Tensor
 
 from stemwise.activity import Activity
 from stemwise.audio import StreamResampler
-from stemwise.devices import choose_device, keep_heap, prefers_bfloat16
+from stemwise.devices import choose_device, keep_heap, memory_in_use, prefers_bfloat16
 from stemwise.errors import AudioError, Cancelled, ModelError
 from stemwise.gate import Gate, check_gate, share_residual
 from stemwise.models.separator import Separator, SpectrogramSeparator
@@ -30,18 +30,27 @@ Progress = Callable[[float, "float | None"], None]
 """Called with the seconds of song finished and the song's length in seconds, None where unknown."""
 
 
+LARGEST_BATCH = 16
+"""Pieces at once; more only delays the first stems."""
+UNMEASURED_BATCH = 4
+"""Pieces at once on accelerators that do not tell how much memory is free."""
+MEMORY_SHARE = 0.5
+"""Of the free memory, what a batch may take: other songs and programs want some too."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How to separate.
 
     segment: seconds of song computed at a time (None: the model's own). overlap: share of a piece
     in 0..0.5 that is cross-faded with the next, for networks without finite context. batch: pieces
-    computed at once (None: as many as the device likes). gate: "off", "raw" silences a stem in
-    every frame whose activity is below one half, "median" smooths that decision over 21 frames,
-    "oracle" takes it from labels (Hung & Lerch 2020). phase: "mixture", "griffin-lim" or "wiener";
-    "auto" takes what the network was published with. residual: share what the stems
-    leave of the mixture among them, so that they sum to it. precision: "bf16" computes the
-    network in 16 bits where the device can; "auto" does so where it was measured to be faster.
+    computed at once (None: one on a CPU, elsewhere as many as the first says fit into memory).
+    gate: "off", "raw" silences a stem in every frame whose activity is below one half, "median"
+    smooths that decision over 21 frames, "oracle" takes it from labels (Hung & Lerch 2020). phase:
+    "mixture", "griffin-lim" or "wiener"; "auto" takes what the network was published with.
+    residual: share what the stems leave of the mixture among them, so that they sum to it.
+    precision: "bf16" computes the network in 16 bits where the device can; "auto" does so where it
+    was measured to be faster.
     """
 
     segment: float | None = None
@@ -98,7 +107,9 @@ class Engine:
             raise ModelError(f"{separator.kind!r} estimates waveforms: it has no phase to refine.")
         wanted = self.options.precision
         self.bfloat16 = wanted == "bf16" or (wanted == "auto" and prefers_bfloat16(self.device))
-        self.batch = self.options.batch or (1 if self.device.type == "cpu" else 4)
+        self.batch = self.options.batch or 1
+        # a CPU is busy with one piece; elsewhere the first piece tells how many fit
+        self._sized = self.options.batch is not None or self.device.type == "cpu"
         grid = separator.grid
         seconds = self.options.segment or separator.segment
         self.piece = max(1, round(seconds * separator.sample_rate / grid.alignment))
@@ -182,6 +193,8 @@ class Engine:
             if cancel is not None and cancel.is_set():
                 raise Cancelled("Separation was cancelled.")
             results = self._separate(batch, waveforms)
+            if not self._sized:
+                self._size_batch()
             for piece, (stems, activity) in zip(batch, results, strict=True):
                 if tail is not None:
                     stems = _cross_fade(tail[0], stems)
@@ -191,6 +204,16 @@ class Engine:
                     tail = stems[..., keep:], activity[..., frames:]
                 mixture = piece.samples[:, :, piece.lead : piece.lead + keep]
                 yield _Stretch(stems[..., :keep], activity[..., :frames], mixture, piece.last)
+
+    def _size_batch(self) -> None:
+        """Choose the batch by the memory that the first piece took and what is free beside it."""
+        self._sized = True
+        known = memory_in_use(self.device)
+        if known is None:
+            self.batch = UNMEASURED_BATCH
+        else:
+            peak, free = known
+            self.batch = max(1, min(LARGEST_BATCH, round(free * MEMORY_SHARE) // max(peak, 1)))
 
     def _batches(self, chunks: Iterable[np.ndarray]) -> Iterator[list[_Piece]]:
         """Pieces in batches of equal length and context."""
