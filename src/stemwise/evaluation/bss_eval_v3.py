@@ -1,0 +1,485 @@
+"""BSS Eval v3: `bss_eval_sources` and `bss_eval_images` as mir_eval and the MATLAB toolbox do.
+
+Definition (Vincent et al. 2006 and 2012). FIR filters of 512 taps, least squares over the signal,
+project an estimate E onto its own reference (A) and onto all references (P). With R the reference,
+in dB, tails of the filters included and all channels summed:
+
+    sources   SDR = |A|^2 / |E - A|^2     SIR = |A|^2 / |P - A|^2     SAR = |P|^2 / |E - P|^2
+    images    SDR = |R|^2 / |E - R|^2     ISR = |R|^2 / |A - R|^2     SIR, SAR as above
+
+`sources` forgives any filtering of the source and takes one channel; `images` does not forgive it
+in its SDR and ISR, and takes any number of channels. Unlike v4, every window has filters of its
+own. A zero denominator gives inf, a zero numerator -inf.
+
+Aggregation of the framewise forms is left to the caller; SiSEC 2016, and with it Stoller et al.
+2018, take 30 s windows, 15 s apart, and the mean over the windows that have scores.
+
+Silence. A signal is silent where the sum over its channels is exactly zero throughout, as in
+mir_eval. Framewise, a window with a silent reference or estimate is NaN for all sources, with the
+reason in `silent`. A signal that is silent from beginning to end is an error, or, with
+silent="nan", makes all scores NaN.
+
+Deviations from mir_eval. References are not permuted unless asked. Empty input, NaN and infinities
+are errors. All metrics of a left-out window are NaN (mir_eval leaves its ISR uninitialised), its
+permutation -1. References that depend on each other (equal channels, a silent channel) are
+projected onto exactly, by a pivoted Cholesky factorisation; mir_eval solves the singular system as
+it is, which costs it up to 1e-4 dB, or raises an AttributeError on NumPy 2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft, linalg
+from scipy.optimize import linear_sum_assignment
+
+from stemwise.errors import EvaluationError
+from stemwise.evaluation.correlations import Correlator
+from stemwise.evaluation.parallel import workers
+from stemwise.evaluation.spectra import cut
+
+Real: TypeAlias = npt.NDArray[np.float64]
+Silent = Literal["raise", "nan"]
+Solver = Literal["cholesky", "pivoted"]
+
+TAPS = 512
+"""Taps of the distortion filters in every published evaluation."""
+MOST_CHANNELS = 64
+"""Reference channels whose normal equations (8 GB) are still attempted."""
+TRANSFORM = 1 << 14
+"""Samples of one transform in the second pass: short enough for the cache."""
+
+
+@dataclass(frozen=True, eq=False)
+class SourceScores:
+    """Scores in dB, (source,), or (source, window) of the framewise form; may be NaN or infinite.
+
+    `permutation`, integers of the same shape: which estimate was scored against each reference, -1
+    where there are no scores. `times` (window,): beginnings in seconds. `silent`: for every window
+    the reason why it is NaN, or None. `solver`: "pivoted" where references depend on each other.
+    """
+
+    sdr: Real
+    sir: Real
+    sar: Real
+    permutation: npt.NDArray[np.int64]
+    times: Real
+    silent: tuple[str | None, ...]
+    solver: Solver
+
+
+@dataclass(frozen=True, eq=False)
+class ImageScores(SourceScores):
+    """Scores of `bss_eval_images`: those of `SourceScores` and the ISR."""
+
+    isr: Real
+
+
+def bss_eval_sources(
+    references: npt.ArrayLike,
+    estimates: npt.ArrayLike,
+    permutation: bool = False,
+    *,
+    silent: Silent = "raise",
+    threads: int | None = None,
+) -> SourceScores:
+    """SDR, SIR and SAR (source,) of whole signals (source, sample) or (source, 1, sample).
+
+    `permutation`: match estimates to references so that the mean SIR is highest, else estimate j
+    is scored against reference j. `threads`: None for one per CPU. See the module for definition
+    and silence. Raises EvaluationError.
+    """
+    pair = validate(references, estimates, one_channel=True)
+    whole = _Framing.whole(pair[0].shape[-1])
+    return _score(*pair, whole, permutation, silent, threads, images=False, flat=True)
+
+
+def bss_eval_images(
+    references: npt.ArrayLike,
+    estimates: npt.ArrayLike,
+    permutation: bool = False,
+    *,
+    silent: Silent = "raise",
+    threads: int | None = None,
+) -> ImageScores:
+    """SDR, ISR, SIR and SAR (source,) of whole signals (source, channel, sample).
+
+    Arguments are as in `bss_eval_sources`; (source, sample) counts as one channel. mir_eval's
+    arrays are (source, sample, channel).
+    """
+    pair = validate(references, estimates)
+    whole = _Framing.whole(pair[0].shape[-1])
+    return _score(*pair, whole, permutation, silent, threads, images=True, flat=True)
+
+
+def bss_eval_sources_framewise(
+    references: npt.ArrayLike,
+    estimates: npt.ArrayLike,
+    sample_rate: float,
+    window: float = 30.0,
+    hop: float = 15.0,
+    permutation: bool = False,
+    *,
+    silent: Silent = "raise",
+    threads: int | None = None,
+) -> SourceScores:
+    """`bss_eval_sources` of every window: scores (source, window); the last incomplete one is not.
+
+    `window` and `hop` are in seconds, rounded to samples (sample_rate=1 makes them samples). As in
+    mir_eval, signals too short for two windows are scored whole, once, however much longer than a
+    window they are.
+    """
+    pair = validate(references, estimates, one_channel=True)
+    framing = _Framing.of(pair[0].shape[-1], sample_rate, window, hop)
+    return _score(*pair, framing, permutation, silent, threads, images=False)
+
+
+def bss_eval_images_framewise(
+    references: npt.ArrayLike,
+    estimates: npt.ArrayLike,
+    sample_rate: float,
+    window: float = 30.0,
+    hop: float = 15.0,
+    permutation: bool = False,
+    *,
+    silent: Silent = "raise",
+    threads: int | None = None,
+) -> ImageScores:
+    """`bss_eval_images` of every window, as in `bss_eval_sources_framewise`."""
+    pair = validate(references, estimates)
+    framing = _Framing.of(pair[0].shape[-1], sample_rate, window, hop)
+    return _score(*pair, framing, permutation, silent, threads, images=True)
+
+
+def validate(
+    references: npt.ArrayLike, estimates: npt.ArrayLike, *, one_channel: bool = False
+) -> tuple[Real, Real]:
+    """Both as float64 (source, channel, sample); raises EvaluationError for what has no scores."""
+    pair = []
+    for name, given in (("references", references), ("estimates", estimates)):
+        array = np.asarray(given)
+        if array.ndim not in (2, 3) or not np.issubdtype(array.dtype, np.number):
+            raise EvaluationError(
+                f"The {name} must be numbers (source, channel, sample) or (source, sample), not "
+                f"{array.dtype} of shape {array.shape}."
+            )
+        if np.iscomplexobj(array):
+            raise EvaluationError(f"The {name} are complex: give waveforms, not spectra.")
+        array = array[:, np.newaxis] if array.ndim == 2 else array
+        if not array.size:
+            raise EvaluationError(f"The {name} are empty: shape {array.shape}.")
+        if not np.isfinite(array).all():
+            raise EvaluationError(f"The {name} hold NaN or infinite samples.")
+        pair.append(array.astype(np.float64, copy=False))
+    true, found = pair
+    if true.shape != found.shape:
+        raise EvaluationError(
+            f"References of shape {true.shape} and estimates of shape {found.shape} cannot be "
+            "compared: give both the same sources, channels and samples."
+        )
+    if one_channel and true.shape[1] > 1:
+        raise EvaluationError(
+            f"bss_eval_sources scores one channel, not {true.shape[1]}: average the channels of "
+            "both sides, or use bss_eval_images."
+        )
+    if true.shape[0] * true.shape[1] > MOST_CHANNELS:
+        raise EvaluationError(
+            f"{true.shape[0] * true.shape[1]} reference channels are more than {MOST_CHANNELS}: "
+            "score fewer sources at a time."
+        )
+    return true, found
+
+
+@dataclass(frozen=True)
+class _Framing:
+    """Windows of `length` samples that begin at `starts`, in samples and in seconds."""
+
+    starts: tuple[int, ...]
+    length: int
+    times: Real
+
+    @staticmethod
+    def whole(samples: int) -> _Framing:
+        return _Framing((0,), samples, np.zeros(1))
+
+    @staticmethod
+    def of(samples: int, sample_rate: float, window: float, hop: float) -> _Framing:
+        if not (sample_rate > 0 and window > 0 and hop > 0 and math.isfinite(sample_rate)):
+            raise EvaluationError(
+                "The sample rate, the window and the hop must be greater than zero, not "
+                f"{sample_rate}, {window} and {hop}."
+            )
+        if not math.isfinite(window + hop):
+            return _Framing.whole(samples)
+        length, step = (max(1, round(seconds * sample_rate)) for seconds in (window, hop))
+        count = (samples - length + step) // step
+        if count < 2:
+            return _Framing.whole(samples)
+        starts = tuple(range(0, count * step, step))
+        return _Framing(starts, length, np.asarray(starts) / sample_rate)
+
+    def cut(self, signals: Real) -> Iterator[Real]:
+        """The windows (source, channel, sample) in order."""
+        for start in self.starts:
+            yield signals[..., start : start + self.length]
+
+
+@overload
+def _score(
+    true: Real,
+    found: Real,
+    framing: _Framing,
+    permutation: bool,
+    silent: Silent,
+    threads: int | None,
+    *,
+    images: Literal[False],
+    flat: bool = False,
+) -> SourceScores: ...
+@overload
+def _score(
+    true: Real,
+    found: Real,
+    framing: _Framing,
+    permutation: bool,
+    silent: Silent,
+    threads: int | None,
+    *,
+    images: Literal[True],
+    flat: bool = False,
+) -> ImageScores: ...
+def _score(
+    true: Real,
+    found: Real,
+    framing: _Framing,
+    permutation: bool,
+    silent: Silent,
+    threads: int | None,
+    *,
+    images: bool,
+    flat: bool = False,
+) -> SourceScores:
+    """Score every window; `flat`: without the window axis."""
+    reason = silence(true, found)
+    if silent not in ("raise", "nan"):
+        raise EvaluationError(f"silent must be 'raise' or 'nan', not {silent!r}.")
+    if reason and silent == "raise":
+        raise EvaluationError(
+            f"BSS Eval is undefined: {reason} from beginning to end; leave that source out of "
+            "references and estimates, or ask for NaN with silent='nan'."
+        )
+    sources, windows = true.shape[0], len(framing.starts)
+    scores = np.full((4, sources, windows), np.nan)
+    order = np.full((sources, windows), -1, np.int64)
+    reasons: list[str | None] = []
+    solver: Solver = "cholesky"
+    for index, pair in enumerate(zip(framing.cut(true), framing.cut(found), strict=True)):
+        reasons.append(reason or silence(*pair))
+        if reasons[-1]:
+            continue
+        table, used = _ratios(*pair, permutation, images, threads)
+        solver = "pivoted" if used == "pivoted" else solver
+        matched = _match(table[2]) if permutation else np.arange(sources)
+        order[:, index] = matched
+        scores[:, :, index] = table[:, matched, np.arange(sources)]
+    sdr, isr, sir, sar = (part[:, 0] if flat else part for part in scores)
+    order = order[:, 0] if flat else order
+    if images:
+        return ImageScores(sdr, sir, sar, order, framing.times, tuple(reasons), solver, isr)
+    return SourceScores(sdr, sir, sar, order, framing.times, tuple(reasons), solver)
+
+
+def silence(references: Real, estimates: Real) -> str | None:
+    """Which signals (source, channel, sample) are silent, in words; None: none of them."""
+    parts = []
+    for name, signals in (("reference", references), ("estimate", estimates)):
+        quiet = np.flatnonzero(~np.any(signals.sum(axis=1) != 0, axis=-1)).tolist()
+        parts += [f"{name} {source}" for source in quiet]
+    if not parts:
+        return None
+    return f"{' and '.join(parts)} {'is' if len(parts) == 1 else 'are'} silent"
+
+
+def _match(sir: Real) -> npt.NDArray[np.int64]:
+    """The estimate for each reference that makes the mean SIR (estimate, reference) highest."""
+    usable = np.isfinite(sir)
+    span = float(np.ptp(sir[usable])) + 1 if usable.any() else 1.0
+    top = float(sir[usable].max()) if usable.any() else 0.0
+    # an infinity outweighs whatever the other pairs may gain
+    far = sir.shape[0] * span
+    finite = np.nan_to_num(sir, nan=top - 2 * far, posinf=top + far, neginf=top - 2 * far)
+    references, chosen = linear_sum_assignment(finite.T, maximize=True)
+    return np.asarray(chosen[np.argsort(references)], np.int64)
+
+
+def _ratios(
+    true: Real, found: Real, permutation: bool, images: bool, threads: int | None
+) -> tuple[Real, Solver]:
+    """SDR, ISR, SIR, SAR in dB (metric, estimate, reference) of one window.
+
+    Without permutation only the diagonal has values.
+    """
+    filters, solver = _fit(true, found, permutation, threads)
+    energy = _energies(true, found, filters)
+    pairs = (
+        (energy.reference, energy.error) if images else (energy.own, energy.rest),
+        (energy.reference, energy.spatial),
+        (energy.own, energy.interference),
+        (energy.every, energy.artefacts),
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        table = np.stack([10 * np.log10(above / below) for above, below in pairs])
+    for ratio, (_, below) in zip(table, pairs, strict=True):
+        ratio[below == 0] = np.inf
+    return table, solver
+
+
+@dataclass(frozen=True)
+class _Filters:
+    """Filters onto all references, and per source onto it alone: (reference, estimate, tap).
+
+    `own[j]` has rows for the channels of source j and columns for those of `scored[j]`.
+    """
+
+    every: Real
+    own: tuple[Real, ...]
+    scored: tuple[slice, ...]
+
+
+def _fit(
+    true: Real, found: Real, permutation: bool, threads: int | None
+) -> tuple[_Filters, Solver]:
+    sources, channels, _ = true.shape
+    rows = sources * channels
+    with workers(threads) as pool:
+        correlator = Correlator(2 * rows, rows, TAPS, pool)
+        correlator.add(true, found)
+        sums = correlator.finish()
+    between, onto = sums[:, :rows], sums[:, rows:]
+    every, solver = solve(between, onto)
+    own, scored = [], []
+    for source in range(sources):
+        mine = slice(source * channels, (source + 1) * channels)
+        scored.append(slice(0, rows) if permutation else mine)
+        if sources == 1:  # the very same equations: P - A is exactly zero
+            own.append(every)
+            continue
+        filters, used = solve(between[mine, mine], onto[mine, scored[-1]])
+        own.append(filters)
+        solver = "pivoted" if used == "pivoted" else solver
+    return _Filters(every, tuple(own), tuple(scored)), solver
+
+
+def solve(between: Real, onto: Real) -> tuple[Real, Solver]:
+    """Least-squares filters (reference, estimate, tap), and how they were found.
+
+    `between` (reference, reference, lag) correlates x_i(t) with x_j(t + lag), `onto`
+    (reference, estimate, lag) x_i(t) with e(t + lag). Where the equations are singular to working
+    precision, delayed references that the others already span get no tap.
+    """
+    references, estimates, taps = onto.shape
+    energy = between[np.arange(references), np.arange(references), 0]
+    # references of any level weigh the same in what counts as singular
+    scale = np.divide(1, np.sqrt(np.abs(energy)), where=energy > 0, out=np.zeros(references))
+    column = scale[:, np.newaxis, np.newaxis]
+    matrix = _normal_matrix(between * column * scale[:, np.newaxis])
+    right = (onto * column).transpose(0, 2, 1).reshape(references * taps, estimates)
+    norm = float(np.abs(matrix).sum(axis=0).max())
+    solver: Solver = "cholesky"
+    # the transpose of a symmetric C array is what LAPACK reads without a copy
+    factor, failed = linalg.lapack.dpotrf(matrix.T, lower=1, clean=0)
+    if not failed:
+        reciprocal, _ = linalg.lapack.dpocon(factor, norm, uplo="L")
+        failed = reciprocal < len(matrix) * np.finfo(np.float64).eps
+    if failed:
+        solver = "pivoted"
+        solution = _solve_pivoted(matrix, right)
+    else:
+        solution, _ = linalg.lapack.dpotrs(factor, right, lower=1)
+    filters = solution.reshape(references, taps, estimates).transpose(0, 2, 1)
+    return filters * column, solver
+
+
+def _normal_matrix(between: Real) -> Real:
+    """The symmetric matrix of the normal equations, rows and columns (reference, tap)."""
+    references, _, taps = between.shape
+    matrix = np.empty((references, taps, references, taps))
+    for i in range(references):
+        for j in range(references):
+            # the positive lags of the exchanged pair are the negative lags of this one
+            matrix[i, :, j] = linalg.toeplitz(between[i, j], between[j, i])
+    return matrix.reshape(references * taps, references * taps)
+
+
+def _solve_pivoted(matrix: Real, right: Real) -> Real:
+    factor, pivots, rank, _ = linalg.lapack.dpstrf(matrix.T, lower=1)
+    chosen = pivots[:rank] - 1
+    solution = np.zeros_like(right)
+    solution[chosen], _ = linalg.lapack.dpotrs(factor[:rank, :rank], right[chosen], lower=1)
+    return solution
+
+
+@dataclass(frozen=True)
+class _Energy:
+    """Sums of squares (estimate, reference) over channels and samples; see the module."""
+
+    reference: Real
+    error: Real
+    rest: Real
+    own: Real
+    spatial: Real
+    interference: Real
+    every: Real
+    artefacts: Real
+
+
+def _energies(true: Real, found: Real, filters: _Filters) -> _Energy:
+    """Filter in blocks (overlap-save) and sum up; differences are formed before squaring."""
+    sources, channels, samples = true.shape
+    lead, rows = TAPS - 1, sources * channels
+    total = samples + lead  # the filters' tails count
+    size = fft.next_fast_len(min(TRANSFORM, total + lead), real=True)
+    sums = np.zeros((8, sources, sources))
+    every = fft.rfft(filters.every, size, axis=-1)
+    own = [fft.rfft(one, size, axis=-1) for one in filters.own]
+    for start in range(0, total, size - lead):
+        length = min(size - lead, total - start)
+        past = fft.rfft(cut(true, start - lead, size).reshape(rows, size), axis=-1)
+        reference, estimate = cut(true, start, length), cut(found, start, length)
+        inside = slice(lead, lead + length)
+        onto_all = _filtered(past, every, size)[:, inside].reshape(estimate.shape)
+        sums[6] += _squared(onto_all)[:, np.newaxis]
+        sums[7] += _squared(estimate - onto_all)[:, np.newaxis]
+        for source in range(sources):
+            columns = filters.scored[source]
+            mine = slice(source * channels, (source + 1) * channels)
+            onto_own = _filtered(past[mine], own[source], size)[:, inside]
+            image = onto_own.reshape(-1, channels, length)
+            at = slice(columns.start // channels, columns.stop // channels)
+            sums[0, at, source] += np.square(reference[source]).sum()
+            sums[1, at, source] += _squared(estimate[at] - reference[source])
+            sums[2, at, source] += _squared(estimate[at] - image)
+            sums[3, at, source] += _squared(image)
+            sums[4, at, source] += _squared(image - reference[source])
+            sums[5, at, source] += _squared(onto_all[at] - image)
+    return _Energy(*sums)
+
+
+def _filtered(
+    past: npt.NDArray[np.complex128], filters: npt.NDArray[np.complex128], size: int
+) -> Real:
+    """Reference spectra (reference, bin) through (reference, estimate, bin): (estimate, sample)."""
+    spectrum = np.einsum("rf,ref->ef", past, filters)
+    filtered: Real = fft.irfft(spectrum, size, axis=-1)
+    return filtered
+
+
+def _squared(signals: Real) -> Real:
+    """Energy (estimate,) of (estimate, channel, sample)."""
+    energy: Real = np.einsum("ecn,ecn->e", signals, signals)
+    return energy
