@@ -114,12 +114,6 @@ class PairedBlocks:
     quantised: bool = False
     fit_length: bool = False
 
-    def shape(self) -> tuple[int, int]:
-        """(sources, channels) of the first block."""
-        for references, _ in self:
-            return references.shape[0], references.shape[1]
-        raise EvaluationError("The references have no samples: there is nothing to score.")
-
     def __iter__(self) -> Iterator[tuple[Samples, Samples]]:
         """Pairs of blocks (source, channel, sample), the same length in both."""
         estimates = _Reader(self.estimates())
@@ -137,7 +131,7 @@ class PairedBlocks:
                 missing = block.shape[-1] - other.shape[-1]
                 other = np.pad(other, ((0, 0), (0, 0), (0, missing)))
             yield (quantise(block), quantise(other)) if self.quantised else (block, other)
-        if not self.fit_length and estimates.take(1).shape[-1]:
+        if length and not self.fit_length and estimates.take(1).shape[-1]:
             raise EvaluationError(_lengths(length, None))
 
 

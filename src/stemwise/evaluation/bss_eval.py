@@ -56,7 +56,7 @@ from stemwise.evaluation.energies import (
 )
 from stemwise.evaluation.filters import Solver, fit_filters
 from stemwise.evaluation.framing import Framing
-from stemwise.evaluation.parallel import workers
+from stemwise.evaluation.parallel import Workers, workers
 
 Scores = npt.NDArray[np.float64]
 
@@ -180,16 +180,8 @@ def bss_eval_stream(
     """
     _check_options(sample_rate, window, hop, filters, silent)
     blocks = PairedBlocks(references, estimates, quantise, fit_length)
-    sources, channels = blocks.shape()
-    rows = sources * channels
     with workers(threads) as pool:
-        correlator = Correlator(2 * rows, rows, filters, pool)
-        quiet = np.ones(2 * sources, np.bool_)
-        for pair in blocks:
-            correlator.add(*pair)
-            _note_silence(quiet, pair)
-        samples, correlations = correlator.samples, correlator.finish()
-        del correlator
+        samples, channels, correlations, quiet = _first_reading(blocks, filters, pool)
         framing = Framing(samples, *_in_samples(sample_rate, window, hop, samples))
         if not np.isfinite(correlations).all():
             raise EvaluationError(_not_a_number(blocks, sample_rate))
@@ -197,10 +189,28 @@ def bss_eval_stream(
             if silent == "raise":
                 raise EvaluationError(_silence(quiet, "the whole track") + _REMEDY)
             return _all_nan(framing, quiet, sample_rate)
-        _check_length(samples, rows, filters)
-        fitted = fit_filters(correlations, sources, channels)
+        _check_length(samples, len(correlations), filters)
+        fitted = fit_filters(correlations, channels)
         energies = window_energies(blocks, framing, fitted, channels, pool)
     return _scores(energies, framing, sample_rate, fitted.solver)
+
+
+def _first_reading(
+    blocks: PairedBlocks, filters: int, pool: Workers
+) -> tuple[int, int, Scores, npt.NDArray[np.bool_]]:
+    """Samples, channels, correlations (reference, signal, lag), and which signals are silent."""
+    correlator, channels, quiet = None, 0, np.ones(0, np.bool_)
+    for pair in blocks:
+        if correlator is None:
+            sources, channels = pair[0].shape[:2]
+            rows = sources * channels
+            correlator = Correlator(2 * rows, rows, filters, pool)
+            quiet = np.ones(2 * sources, np.bool_)
+        correlator.add(*pair)
+        _note_silence(quiet, pair)
+    if correlator is None:
+        raise EvaluationError("The references have no samples: there is nothing to score.")
+    return correlator.samples, channels, correlator.finish(), quiet
 
 
 def decibels(numerator: Scores, denominator: Scores) -> Scores:

@@ -42,16 +42,16 @@ class Filters:
     solver: Solver
 
 
-def fit_filters(correlations: Real, sources: int, channels: int) -> Filters:
+def fit_filters(correlations: Real, channels: int) -> Filters:
     """Filters from `correlations` (reference channel, reference or estimate channel, lag)."""
-    rows = sources * channels
+    rows = len(correlations)
     between, onto = correlations[:, :rows], correlations[:, rows:]
     every, solver = solve(between, onto)
-    if sources == 1:  # the same equations
+    if rows == channels:  # the same equations
         return Filters(every, every, solver)
     used, own = [solver], np.zeros_like(every)
-    for source in range(sources):
-        mine = slice(source * channels, (source + 1) * channels)
+    for first in range(0, rows, channels):
+        mine = slice(first, first + channels)
         own[mine, mine], solver = solve(between[mine, mine], onto[mine, mine])
         used.append(solver)
     return Filters(every, own, max(used, key=SOLVERS.index))
