@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -260,6 +262,20 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     while any(_running(worker) for worker in workers):
         assert time.monotonic() < deadline, "workers render on although their parent is gone"
         time.sleep(0.1)
+
+
+def test_a_killed_worker_is_one_sentence(tmp_path: Path) -> None:
+    def kill_one() -> None:
+        while not (children := multiprocessing.active_children()):
+            time.sleep(0.01)
+        children[0].kill()
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    with pytest.raises(BandError, match=r"process was killed, .*: run the command again"):
+        list(render_folder(tmp_path, 4, 1, sample_rate=RATE, duration=20.0, workers=2))
+    killer.join()
+    assert len(list(render_folder(tmp_path, 1, 1, sample_rate=RATE, duration=20.0))) <= 1
 
 
 def _running(process: int) -> bool:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,11 @@ def render_folder(
         try:
             for done in as_completed([pool.submit(_render_track, job) for job in jobs]):
                 yield done.result()
+        except BrokenProcessPool as error:
+            raise BandError(
+                "A rendering process was killed, perhaps for want of memory: run the command again "
+                "to continue, with fewer workers"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C: songs not begun stay so
             raise
