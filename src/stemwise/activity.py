@@ -138,18 +138,31 @@ def confidence_from_stems(stems: Mapping[str, NDArray[np.float32]], sample_rate:
     2014): the compressed envelope of each stem relative to the loudest moment of their sum.
     Frames are 2048 / 44100 s apart. Shorter stems count as silent behind their end.
     """
-    if not stems:
+    envelopes = {name: stem_envelope(stem, sample_rate) for name, stem in stems.items()}
+    duration = max((np.shape(stem)[-1] for stem in stems.values()), default=0) / sample_rate
+    return confidence_from_envelopes(envelopes, duration)
+
+
+def confidence_from_envelopes(
+    envelopes: Mapping[str, NDArray[np.float64]], duration: float
+) -> Activity:
+    """The same from the envelope (frame,) of each stem, for songs too long to hold every stem.
+
+    `duration` of the song in seconds.
+    """
+    if not envelopes:
         raise ValueError("there are no stems")
-    duration = max(np.shape(stem)[-1] for stem in stems.values()) / sample_rate
-    envelopes = [_envelope(stem, sample_rate) for stem in stems.values()]
-    frames = max(len(envelope) for envelope in envelopes)
-    energy = np.stack([np.pad(one, (0, frames - len(one))) for one in envelopes])
+    frames = max(len(envelope) for envelope in envelopes.values())
+    energy = np.stack([np.pad(one, (0, frames - len(one))) for one in envelopes.values()])
     probabilities = _confidence(energy).astype(np.float32)
-    return Activity(tuple(stems), probabilities, CONFIDENCE_RATE / _HOP, duration)
+    return Activity(tuple(envelopes), probabilities, CONFIDENCE_RATE / _HOP, duration)
 
 
-def _envelope(stem: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
-    """Window-weighted mean of the square root of the half-wave rectified mono signal, per frame."""
+def stem_envelope(stem: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
+    """Compressed envelope (frame,) of a stem (channel, sample): a frame per 2048 / 44100 s.
+
+    Window-weighted mean of the square root of the half-wave rectified mono signal.
+    """
     from stemwise.audio import resample
 
     mono = np.atleast_2d(np.asarray(stem)).mean(axis=0, dtype=np.float64)

@@ -69,7 +69,7 @@ class LabelFile:
         """Activity of the sources, as long as the song; tables of frames keep their own rate.
 
         Raises DataError for a name that is neither a source nor ignored, and for labels that end
-        more than half a second after the song.
+        more than a second after the song.
         """
         found = self.reader(self.path, frame_rate)
         if self.duration is not None:

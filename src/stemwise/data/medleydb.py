@@ -7,7 +7,8 @@ Mixing Secrets has no library.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import yaml
 
 from stemwise.activity_files import LabelFile, read_text
-from stemwise.data.instruments import sources_within
+from stemwise.data.instruments import TARGETS, sources_within
 from stemwise.data.reading import (
     check_link,
     check_split,
@@ -131,6 +132,12 @@ def read_metadata(path: Path) -> SongInfo:
             f"{path} is no metadata of a song: expected stems, each with a filename and an "
             f"instrument ({error!r})"
         ) from error
+
+
+def songs_per_target(songs: Iterable[SongInfo]) -> dict[str, int]:
+    """Number of songs with a stem of each of TARGETS in which no other source is heard."""
+    counts = Counter(source for song in songs for source in song.groups())
+    return {target: counts[target] for target in TARGETS}
 
 
 def _instruments(value: Any) -> tuple[str, ...]:

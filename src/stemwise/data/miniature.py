@@ -152,7 +152,7 @@ def _drums(time: NDArray[np.float64], beat: float, rng: np.random.Generator) -> 
     kick, hat = time % beat, (time + beat / 2) % beat
     low = np.sin(2 * np.pi * (50 * kick + 8 * (1 - np.exp(-kick / 0.05)))) * np.exp(-kick / 0.12)
     noise = np.diff(rng.uniform(-1, 1, len(time) + 1)) / 2
-    return 0.7 * low + 0.3 * noise * np.exp(-hat / 0.04)
+    return np.asarray(0.7 * low + 0.3 * noise * np.exp(-hat / 0.04))
 
 
 def _sound(path: Path, samples: Samples) -> None:

@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import av
+import soundfile
+
 from stemwise.activity_files import LabelFile
 from stemwise.audio import STEM_NAMES
-from stemwise.audio.decoders import LibavDecoder, open_container, open_decoder
+from stemwise.audio.decoders import Decoder, LibavDecoder, open_container, open_decoder
 from stemwise.data.track import Part, Track
 from stemwise.errors import AudioError, DataError, hint
 
@@ -111,14 +114,17 @@ def _plain(name: str) -> str:
 
 
 def measure(part: Part) -> Signal:
-    """Rate, channels and length of a part, from headers and packets; raises DataError."""
+    """Rate, channels and length of a part without decoding it whole.
+
+    Raises DataError for what cannot be read, is cut off, is empty or has too many channels.
+    """
     check_link(part.path)
     try:
         decoder = open_decoder(part.path, part.stream)
-        decoder.close()
-        samples = decoder.samples
-        if samples is None:
-            samples = _packet_samples(part, decoder.sample_rate)
+        try:
+            samples = _length(part, decoder)
+        finally:
+            decoder.close()
     except AudioError as error:
         raise DataError(f"{error}; replace or remove it") from error
     if samples <= 0:
@@ -133,29 +139,52 @@ def measure(part: Part) -> Signal:
     return Signal(decoder.sample_rate, channels, samples)
 
 
-def _packet_samples(part: Part, sample_rate: int) -> int:
-    """Length of a file that does not state it exactly: where its last packet ends.
+def _length(part: Part, decoder: Decoder) -> int:
+    """Samples that decoding will give; raises AudioError where some are missing."""
+    if isinstance(decoder, LibavDecoder):
+        found = _packet_samples(part, decoder.sample_rate)
+        samples = found if decoder.samples is None else decoder.samples
+        complaints = decoder.complaints(found)
+    else:
+        samples = decoder.samples or 0
+        complaints = decoder.complaints(samples)
+        if samples and not complaints and not _has_last_sample(decoder, samples):
+            complaints = ["is cut off"]
+    if complaints:
+        raise AudioError(f"{part.path} {complaints[0]}")
+    return samples
 
-    Decoding would tell too, but takes minutes for a whole data set.
-    """
+
+def _has_last_sample(decoder: Decoder, samples: int) -> bool:
+    try:
+        return not decoder.seek(samples - 1) or next(decoder.blocks(1), None) is not None
+    except (soundfile.SoundFileError, AudioError):
+        return False
+
+
+def _packet_samples(part: Part, sample_rate: int) -> int:
+    """Length of a compressed stream from its packets; decoding takes minutes for a whole set."""
     container, file = open_container(part.path)
     try:
         stream: Any = container.streams.audio[part.stream]
+        # decoders give whole frames, also where the last packet states less
         frame = int(stream.codec_context.frame_size or 0)
-        end = 0
+        indexed = int(stream.frames) if "mp4" in container.format.name and frame else 0
+        end: int = 0
         for packet in container.demux(stream):
             if packet.pts is None or packet.time_base is None:
                 continue
-            start = round(packet.pts * packet.time_base * sample_rate)
-            # decoders give whole frames, also where the last packet states less
+            start: int = round(packet.pts * packet.time_base * sample_rate)
+            if indexed:  # what comes before 0 is the encoder's delay
+                return indexed * frame + min(start, 0)
             length = frame or round((packet.duration or 0) * packet.time_base * sample_rate)
             end = max(end, start + length)
+        return end
+    except av.error.FFmpegError as error:
+        raise AudioError(f"{part.path} is damaged ({error})") from error
     finally:
         container.close()
         file.close()
-    return end or sum(
-        block.shape[1] for block in LibavDecoder(part.path, part.stream).blocks(65536)
-    )
 
 
 def stem_file_parts(path: Path) -> dict[str, tuple[Part, ...]]:

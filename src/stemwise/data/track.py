@@ -15,7 +15,12 @@ from typing import Protocol
 import numpy as np
 import soundfile
 
-from stemwise.activity import Activity, read_activity
+from stemwise.activity import (
+    Activity,
+    confidence_from_envelopes,
+    read_activity,
+    stem_envelope,
+)
 from stemwise.activity_files import LabelFile
 from stemwise.audio import AudioReader, read
 from stemwise.errors import AudioError, DataError
@@ -164,6 +169,18 @@ class Track:
         )
 
 
+def labels_from_stems(song: Song) -> Activity:
+    """MedleyDB's activation confidence of a song that has all its stems, one read after another.
+
+    For sets without labels, as Hung & Lerch (2020) label MUSDB18-HQ.
+    """
+    envelopes = {
+        source: stem_envelope(song.read_stem(source, 0, song.samples), song.sample_rate)
+        for source in song.stems
+    }
+    return confidence_from_envelopes(envelopes, song.samples / song.sample_rate)
+
+
 def _sum(parts: Sequence[Part], start: int, samples: int) -> np.ndarray:
     total = read_stereo(parts[0], start, samples)
     for part in parts[1:]:
@@ -211,7 +228,9 @@ def _two_channels(part: Part, block: np.ndarray) -> np.ndarray:
     channels = block.shape[1]
     if part.channel is not None:
         if part.channel >= channels:
-            raise DataError(f"{part.path} has {channels} channels, and channel 2 is a stem of it")
+            raise DataError(
+                f"{part.path} has {channels} channels, but a stem is its channel {part.channel + 1}"
+            )
         block = block[:, part.channel : part.channel + 1]
     elif channels > 2:
         raise DataError(f"{part.path} has {channels} channels; stems must be mono or stereo")
