@@ -71,7 +71,7 @@ def prepare(
             sources=None if sources is None else _names(sources),
             dtype=next(one for one in DTYPES if one == dtype),
             workers=workers or _cores(),
-            origin=Origin(kind=kind, root=str(root.resolve()), split=split),
+            origin=Origin(kind=kind, root=str(root), split=split),
             broken=broken,
             skipped=unread,
             progress=progress,

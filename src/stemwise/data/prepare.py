@@ -97,7 +97,9 @@ def prepare(
         dtype=dtype,
     )
     origin = origin or Origin()
-    root = Path(origin.root) if origin.root else None
+    root = Path(os.path.abspath(origin.root)) if origin.root else None
+    if root is not None:
+        origin = origin.model_copy(update={"root": str(root)})
     jobs = [Job(track, folder, root, settings) for track in tracks]
     make_folder(folder)
     with _locked(folder):

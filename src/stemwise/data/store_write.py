@@ -48,7 +48,7 @@ Check = Callable[[], None]
 
 @dataclass(frozen=True)
 class Job:
-    """One track to write into the store `folder`; `root` is what source paths are relative to."""
+    """One track to write into the store `folder`; `root`, absolute, is what its paths leave out."""
 
     track: Track
     folder: Path
@@ -87,9 +87,10 @@ class Job:
 
     def relative(self, path: Path) -> str:
         """A source path as the record has it."""
-        if self.root is not None and path.is_relative_to(self.root):
-            return path.relative_to(self.root).as_posix()
-        return path.as_posix()
+        full = Path(os.path.abspath(path))
+        if self.root is not None and full.is_relative_to(self.root):
+            return full.relative_to(self.root).as_posix()
+        return full.as_posix()
 
     def described(self) -> list[tuple[str, tuple[SignalPart, ...]]]:
         """Names and parts of the signals, as records have them."""
