@@ -40,23 +40,30 @@ class Destinations:
     def check(self) -> None:
         """Refuse, before any work, what could not be written after it."""
         from stemwise.errors import OutputError
-        from stemwise.evaluation.plots import check_plots
-        from stemwise.evaluation.tables import TABLES, check_table
 
         one_of("--format", self.printed, PRINTED)
         if self.tracks is not None:
             one_of("--tracks", self.tracks, MEANS)
-        for file in self.files:
-            if file.is_dir():
-                raise OutputError(f"{file} is a folder: name a file")
-            if file.suffix.lower() in PLOTS:
-                check_plots(file)
-            elif file.suffix.lower() in TABLES:
-                check_table(file)
-            else:
-                raise OutputError(f"{file} must end in one of {', '.join((*TABLES, *PLOTS))}")
+        check_files(self.files)
         if self.folder is not None and self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"{self.folder} is a file: give --json a folder")
+
+
+def check_files(files: Sequence[Path]) -> None:
+    """Refuse tables and plots that could not be written."""
+    from stemwise.errors import OutputError
+    from stemwise.evaluation.plots import check_plots
+    from stemwise.evaluation.tables import TABLES, check_table
+
+    for file in files:
+        if file.is_dir():
+            raise OutputError(f"{file} is a folder: name a file")
+        if file.suffix.lower() in PLOTS:
+            check_plots(file)
+        elif file.suffix.lower() in TABLES:
+            check_table(file)
+        else:
+            raise OutputError(f"{file} must end in one of {', '.join((*TABLES, *PLOTS))}")
 
 
 def list_of(text: str) -> list[str]:
@@ -231,12 +238,12 @@ def print_table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from stemwise.evaluation.tables import TEXT
+
     piped = not sys.stdout.isatty()
     table = Table(box=None, pad_edge=False, header_style="bold")
-    names = [title for title in titles if title in ("method", "target", "scored among", "metric")]
     for title in titles:
-        left = title in names
-        table.add_column(title, justify="left" if left else "right", no_wrap=piped)
+        table.add_column(title, justify="left" if title in TEXT else "right", no_wrap=piped)
     for line in lines:
         table.add_row(*line)
     Console(width=400 if piped else None, markup=False, highlight=False).print(table)

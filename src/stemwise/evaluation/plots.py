@@ -36,6 +36,7 @@ def write_plots(path: Path, frame: pd.DataFrame) -> None:
     has a colour. The file has its name only when it is whole. Raises OutputError.
     """
     check_plots(path)
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -63,9 +64,10 @@ def write_plots(path: Path, frame: pd.DataFrame) -> None:
     make_folder(path.parent)
     with PartFile(path) as part:
         kind = path.suffix.lower().lstrip(".")
-        # without the date, the same scores give the same file
-        metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
-        figure.savefig(part.temporary, format=kind, dpi=150, metadata=metadata)
+        # without date and random names, the same scores give the same file
+        metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+        with rc_context({"svg.hashsalt": "stemwise"}):
+            figure.savefig(part.temporary, format=kind, dpi=150, metadata=metadata.get(kind, {}))
 
 
 def _panel(axis: Any, metric: str, part: pd.DataFrame, methods: list[str]) -> None:

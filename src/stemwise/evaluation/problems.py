@@ -1,8 +1,8 @@
 """Which sources are scored together: BSS Eval judges a set of sources, not one.
 
-SIR and SAR (and the interference that a filter may explain away) depend on what else is in the
-set, so vocals scored among four stems differ by about 0.2 dB from vocals scored against the
-accompaniment. Every score therefore carries the name of its problem.
+SIR and SAR depend on what else is in the set, and so do the windows that silence leaves out, and
+with them every median: vocals scored among four stems and vocals scored against the accompaniment
+differ by some tenths of a dB. Every score therefore carries the name of its problem.
 """
 
 from __future__ import annotations

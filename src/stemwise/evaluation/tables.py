@@ -7,7 +7,7 @@ tracks, as `scores.METRICS` says for each metric. NaN is left out of both, and c
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stemwise.audio import PartFile
-from stemwise.errors import EvaluationError, OutputError
+from stemwise.errors import EvaluationError, OutputError, hint
 from stemwise.evaluation.problems import in_order
 from stemwise.evaluation.record import TrackScores, find_records, read_record
 from stemwise.evaluation.scores import METRICS, WINDOWED, Mean
@@ -30,6 +30,8 @@ COLUMNS = (
     "track", "target", "problem", "metric", "time", "duration", "score", "level", "reason",
 )  # fmt: skip
 TABLES = (".csv", ".parquet", ".md")
+TEXT = ("method", "target", "scored among", "metric")
+"""Titles of columns that hold no numbers."""
 _TRACK = ["track", "target", "problem", "metric"]
 _SET = ["target", "problem", "metric"]
 
@@ -214,9 +216,14 @@ def _left_out(one: pd.DataFrame) -> tuple[str, str]:
 def markdown(table: pd.DataFrame) -> str:
     """A set's table in Markdown."""
     titles, lines = rows(table)
-    text = len([name for name in ("method", "target", "scored among") if name in titles])
+    return markdown_rows(titles, lines, len([name for name in TEXT if name in titles]))
+
+
+def markdown_rows(titles: Sequence[str], lines: Sequence[Sequence[str]], text: int) -> str:
+    """Rows in Markdown; columns from number `text` on are set to the right."""
     rule = ["---"] * text + ["---:"] * (len(titles) - text)
-    return "\n".join("| " + " | ".join(line) + " |" for line in [titles, rule, *lines]) + "\n"
+    rows = [titles, rule, *lines]
+    return "\n".join("| " + " | ".join(one.strip() for one in line) + " |" for line in rows) + "\n"
 
 
 def check_table(path: Path) -> None:
@@ -233,6 +240,12 @@ def write_table(path: Path, frame: pd.DataFrame, tracks: Mean | None = None) -> 
 
     The file has its name only when it is whole. Raises OutputError.
     """
+    table = markdown(summary(frame, tracks)) if path.suffix.lower() == ".md" else ""
+    write_rows(path, frame, table)
+
+
+def write_rows(path: Path, frame: pd.DataFrame, text: str) -> None:
+    """Write a frame as CSV or Parquet, or its `text` as Markdown; see `write_table`."""
     check_table(path)
     make_folder(path.parent)
     suffix = path.suffix.lower()
@@ -242,7 +255,31 @@ def write_table(path: Path, frame: pd.DataFrame, tracks: Mean | None = None) -> 
         elif suffix == ".parquet":
             frame.to_parquet(part.temporary, index=False)
         else:
-            part.temporary.write_text(markdown(summary(frame, tracks)), encoding="utf-8")
+            part.temporary.write_text(text, encoding="utf-8")
+
+
+def joined(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Several runs in one frame, told apart by the column `method`."""
+    import pandas as pd
+
+    named = [frame.assign(method=name) for name, frame in frames.items()]
+    whole: pd.DataFrame = pd.concat(named, ignore_index=True)
+    return whole
+
+
+def keep(
+    frame: pd.DataFrame, targets: Sequence[str] | None, metrics: Sequence[str] | None
+) -> pd.DataFrame:
+    """The rows of some targets and metrics; raises EvaluationError for one that is not there."""
+    for name, wanted in (("target", targets), ("metric", metrics)):
+        if wanted is None:
+            continue
+        known = [str(one) for one in dict.fromkeys(frame[name])]
+        for one in wanted:
+            if one not in known:
+                raise EvaluationError(f"a run has no {name} {one!r}: {hint(one, known)}")
+        frame = frame[frame[name].isin(list(wanted))]
+    return frame
 
 
 def read_run(place: str | Path) -> pd.DataFrame:
