@@ -39,6 +39,8 @@ from scipy import fft, linalg
 from scipy.optimize import linear_sum_assignment
 
 from stemwise.errors import EvaluationError
+from stemwise.evaluation.arrays import paired
+from stemwise.evaluation.arrays import silent as is_silent
 from stemwise.evaluation.correlations import Correlator
 from stemwise.evaluation.parallel import workers
 from stemwise.evaluation.spectra import cut
@@ -95,7 +97,7 @@ def bss_eval_sources(
     and silence. Raises EvaluationError.
     """
     pair = validate(references, estimates, one_channel=True)
-    whole = _Framing.whole(pair[0].shape[-1])
+    whole = Windows.whole(pair[0].shape[-1])
     return _score(*pair, whole, permutation, silent, threads, images=False, flat=True)
 
 
@@ -113,7 +115,7 @@ def bss_eval_images(
     arrays are (source, sample, channel).
     """
     pair = validate(references, estimates)
-    whole = _Framing.whole(pair[0].shape[-1])
+    whole = Windows.whole(pair[0].shape[-1])
     return _score(*pair, whole, permutation, silent, threads, images=True, flat=True)
 
 
@@ -135,7 +137,7 @@ def bss_eval_sources_framewise(
     window they are.
     """
     pair = validate(references, estimates, one_channel=True)
-    framing = _Framing.of(pair[0].shape[-1], sample_rate, window, hop)
+    framing = Windows.of(pair[0].shape[-1], sample_rate, window, hop)
     return _score(*pair, framing, permutation, silent, threads, images=False)
 
 
@@ -152,7 +154,7 @@ def bss_eval_images_framewise(
 ) -> ImageScores:
     """`bss_eval_images` of every window, as in `bss_eval_sources_framewise`."""
     pair = validate(references, estimates)
-    framing = _Framing.of(pair[0].shape[-1], sample_rate, window, hop)
+    framing = Windows.of(pair[0].shape[-1], sample_rate, window, hop)
     return _score(*pair, framing, permutation, silent, threads, images=True)
 
 
@@ -160,28 +162,7 @@ def validate(
     references: npt.ArrayLike, estimates: npt.ArrayLike, *, one_channel: bool = False
 ) -> tuple[Real, Real]:
     """Both as float64 (source, channel, sample); raises EvaluationError for what has no scores."""
-    pair = []
-    for name, given in (("references", references), ("estimates", estimates)):
-        array = np.asarray(given)
-        if array.ndim not in (2, 3) or not np.issubdtype(array.dtype, np.number):
-            raise EvaluationError(
-                f"The {name} must be numbers (source, channel, sample) or (source, sample), not "
-                f"{array.dtype} of shape {array.shape}."
-            )
-        if np.iscomplexobj(array):
-            raise EvaluationError(f"The {name} are complex: give waveforms, not spectra.")
-        array = array[:, np.newaxis] if array.ndim == 2 else array
-        if not array.size:
-            raise EvaluationError(f"The {name} are empty: shape {array.shape}.")
-        if not np.isfinite(array).all():
-            raise EvaluationError(f"The {name} hold NaN or infinite samples.")
-        pair.append(array.astype(np.float64, copy=False))
-    true, found = pair
-    if true.shape != found.shape:
-        raise EvaluationError(
-            f"References of shape {true.shape} and estimates of shape {found.shape} cannot be "
-            "compared: give both the same sources, channels and samples."
-        )
+    true, found = paired(references, estimates)
     if one_channel and true.shape[1] > 1:
         raise EvaluationError(
             f"bss_eval_sources scores one channel, not {true.shape[1]}: average the channels of "
@@ -196,7 +177,7 @@ def validate(
 
 
 @dataclass(frozen=True)
-class _Framing:
+class Windows:
     """Windows of `length` samples that begin at `starts`, in samples and in seconds."""
 
     starts: tuple[int, ...]
@@ -204,24 +185,24 @@ class _Framing:
     times: Real
 
     @staticmethod
-    def whole(samples: int) -> _Framing:
-        return _Framing((0,), samples, np.zeros(1))
+    def whole(samples: int) -> Windows:
+        return Windows((0,), samples, np.zeros(1))
 
     @staticmethod
-    def of(samples: int, sample_rate: float, window: float, hop: float) -> _Framing:
+    def of(samples: int, sample_rate: float, window: float, hop: float) -> Windows:
         if not (sample_rate > 0 and window > 0 and hop > 0 and math.isfinite(sample_rate)):
             raise EvaluationError(
                 "The sample rate, the window and the hop must be greater than zero, not "
                 f"{sample_rate}, {window} and {hop}."
             )
         if not math.isfinite(window + hop):
-            return _Framing.whole(samples)
+            return Windows.whole(samples)
         length, step = (max(1, round(seconds * sample_rate)) for seconds in (window, hop))
         count = (samples - length + step) // step
         if count < 2:
-            return _Framing.whole(samples)
+            return Windows.whole(samples)
         starts = tuple(range(0, count * step, step))
-        return _Framing(starts, length, np.asarray(starts) / sample_rate)
+        return Windows(starts, length, np.asarray(starts) / sample_rate)
 
     def cut(self, signals: Real) -> Iterator[Real]:
         """The windows (source, channel, sample) in order."""
@@ -233,7 +214,7 @@ class _Framing:
 def _score(
     true: Real,
     found: Real,
-    framing: _Framing,
+    framing: Windows,
     permutation: bool,
     silent: Silent,
     threads: int | None,
@@ -245,7 +226,7 @@ def _score(
 def _score(
     true: Real,
     found: Real,
-    framing: _Framing,
+    framing: Windows,
     permutation: bool,
     silent: Silent,
     threads: int | None,
@@ -256,7 +237,7 @@ def _score(
 def _score(
     true: Real,
     found: Real,
-    framing: _Framing,
+    framing: Windows,
     permutation: bool,
     silent: Silent,
     threads: int | None,
@@ -298,7 +279,7 @@ def silence(references: Real, estimates: Real) -> str | None:
     """Which signals (source, channel, sample) are silent, in words; None: none of them."""
     parts = []
     for name, signals in (("reference", references), ("estimate", estimates)):
-        quiet = np.flatnonzero(~np.any(signals.sum(axis=1) != 0, axis=-1)).tolist()
+        quiet = np.flatnonzero(is_silent(signals)).tolist()
         parts += [f"{name} {source}" for source in quiet]
     if not parts:
         return None
