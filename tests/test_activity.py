@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from stemwise.activity import (
     read_activity,
     write_activity,
 )
+from stemwise.activity_files import LabelFile
 from stemwise.errors import DataError, OutputError
 
 
@@ -304,3 +306,84 @@ def test_real_activation_file(real_metadata: Path) -> None:
     assert found.sources == ("S01", "S02", "S03", "S04", "S05")
     assert found.frame_rate == pytest.approx(44100 / 2048, rel=1e-6)
     assert 0 <= found.probabilities.min() < found.probabilities.max() <= 1
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".lab", ".txt", ".jams"])
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_files_bring_back_what_was_written(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, data: st.DataObject
+) -> None:
+    frame_rate = data.draw(st.sampled_from([10.0, 43.06640625, 100.0]))
+    count = data.draw(st.integers(2, 60))
+    rows = data.draw(
+        st.lists(
+            st.lists(st.sampled_from([0.0, 1.0]), min_size=count, max_size=count),
+            min_size=1,
+            max_size=3,
+        )
+    )
+    names = ("vocals", "drum set", "Geige – 弦")[: len(rows)]
+    one = Activity(names, np.array(rows, np.float32), frame_rate, count / frame_rate)
+    path = tmp_path_factory.mktemp("labels") / f"song{suffix}"
+    write_activity(path, one, minimum=0)
+    found = LabelFile(path, one.duration, {name: (name,) for name in names}).read(frame_rate)
+    assert found.sources == names
+    assert found.frame_rate == pytest.approx(frame_rate, rel=1e-4)
+    np.testing.assert_array_equal(found.active(), one.active())
+
+
+def test_a_label_file_names_its_sources(tmp_path: Path) -> None:
+    path = tmp_path / "song.lab"
+    path.write_text("0 1 lead\n2 3 choir\n2.5 4 lead\n0 4 noise\n")
+    sources = {"vocals": ("lead", "choir"), "bass": ("bass",)}
+    found = LabelFile(path, 5.0, sources, ignored=("noise",)).read(10.0)
+    assert found.sources == ("vocals", "bass")
+    assert found.duration == 5.0
+    assert found["vocals"].reshape(5, 10).mean(axis=1).tolist() == [1, 0, 1, 1, 0]
+    assert not found["bass"].any()
+    with pytest.raises(DataError, match="unknown label 'noise'; expected bass, choir, lead"):
+        LabelFile(path, 5.0, sources).read()
+    with pytest.raises(DataError, match="has no column 'bass'"):
+        LabelFile(path, 5.0, sources, ("noise",), complete=True).read()
+
+
+def test_labels_beyond_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "song.lab"
+    path.write_text("0 4 vocals\n")
+    with pytest.raises(DataError, match=r"labels up to 4\.00 s, but its song ends at 2\.00 s"):
+        LabelFile(path, 2.0).read()
+    assert LabelFile(path, 3.5).read().duration == 4.0
+    found = LabelFile(path, 6.0).read(10.0)
+    assert (found.duration, found.probabilities.shape) == (6.0, (1, 60))
+    assert found["vocals"].sum() == 40
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+def test_loud_windows_are_means_over_ten_milliseconds(rate: int, rng: np.random.Generator) -> None:
+    samples = (rng.standard_normal((2, rate // 2 + 17)) * 5e-4 * np.sqrt(np.pi / 2)).astype("f4")
+    found = loud_windows(samples, rate)
+    mono = [sum(abs(float(value)) for value in pair) / 2 for pair in samples.T]
+    starts = [round(0.01 * index * rate) for index in range(len(found) + 1)]
+    starts[-1] = len(mono)
+    means = [sum(mono[a:b]) / (b - a) for a, b in pairwise(starts)]
+    assert len(found) == 51
+    assert found.tolist() == [mean > 5e-4 for mean in means]
+    assert 0 < found.mean() < 1
+
+
+def test_real_activation_file_agrees_with_the_definition(real_metadata: Path) -> None:
+    """What of the definition shows without its audio: grid, range, and the floor of silence."""
+    path = real_metadata / "LizNelson_Rainfall_ACTIVATION_CONF.lab"
+    found = read_activity(path)
+    times = np.loadtxt(path, delimiter=",", skiprows=1)[:, 0]
+    np.testing.assert_allclose(times, found.times, atol=1e-4)
+    np.testing.assert_allclose(times, np.arange(len(times)) * 2048 / 44100, atol=1e-4)
+    # where a stem rests, its confidence is logistic(20 * (0 - 0.15))
+    values, counts = np.unique(found.probabilities[found.probabilities < 0.5], return_counts=True)
+    assert values[counts.argmax()] == pytest.approx(1 / (1 + math.exp(3)), abs=5e-5)
+    assert 0 < values[0] < found.probabilities.max() <= 1
+    assert found.probabilities.shape == (5, 6135)
+    labels = found.resample(44100 / 1024)
+    assert labels.probabilities.shape[1] == pytest.approx(2 * 6135, abs=1)
+    np.testing.assert_array_equal(labels.active()[:, ::2], found.active())

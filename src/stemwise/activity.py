@@ -54,7 +54,7 @@ class Activity:
         frame_rate: float = 100.0,
     ) -> Activity:
         """Activity that is 1 in the frames whose centre lies in a segment (start, end), else 0."""
-        frames = _frames(duration, frame_rate)
+        frames = frame_count(duration, frame_rate)
         times = np.arange(frames) / frame_rate
         probabilities = np.zeros((len(segments), frames), np.float32)
         for row, spans in zip(probabilities, segments.values(), strict=True):
@@ -111,7 +111,7 @@ class Activity:
         `frames` defaults to as many as start within `duration` (default: unchanged).
         """
         duration = self.duration if duration is None else duration
-        count = _frames(duration, frame_rate) if frames is None else frames
+        count = frame_count(duration, frame_rate) if frames is None else frames
         last = self.probabilities.shape[1] - 1
         if last < 0:
             raise ValueError("there is no frame to resample")
@@ -127,8 +127,10 @@ class Activity:
         return dict(zip(self.sources, means.tolist(), strict=True))
 
 
-def _frames(duration: float, frame_rate: float) -> int:
-    return max(1, int(np.ceil(duration * frame_rate - 1e-6)))
+def frame_count(duration: float, frame_rate: float) -> int:
+    """Frames that start within `duration` seconds, one at least."""
+    # files round times, which must not make another frame of a thousandth
+    return max(1, int(np.ceil(duration * frame_rate - 1e-3)))
 
 
 def confidence_from_stems(stems: Mapping[str, NDArray[np.float32]], sample_rate: int) -> Activity:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from stemwise.activity import Activity, Segments
+from stemwise.activity import Activity, Segments, frame_count
 from stemwise.audio.part import PartFile, output_errors
 from stemwise.errors import DataError
 
@@ -101,7 +101,7 @@ class LabelFile:
 
 def _fit(activity: Activity, duration: float) -> Activity:
     """The activity with frames for `duration` seconds at least: silence behind its last label."""
-    missing = math.ceil(duration * activity.frame_rate - 1e-6) - activity.probabilities.shape[1]
+    missing = frame_count(duration, activity.frame_rate) - activity.probabilities.shape[1]
     if missing <= 0:
         return activity
     rows = np.pad(activity.probabilities, ((0, 0), (0, missing)))

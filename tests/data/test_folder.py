@@ -9,6 +9,8 @@ import pytest
 import soundfile
 
 from stemwise.activity_files import LabelFile
+from stemwise.audio import STEM_NAMES, Audio, create_stem_file
+from stemwise.audio import write as write_audio
 from stemwise.data.folder import check_tracks, read_folder
 from stemwise.data.track import Part, read_stereo
 from stemwise.errors import DataError
@@ -21,7 +23,8 @@ def write(path: Path, samples: int = RATE, rate: int = RATE, channels: int = 2) 
     path.parent.mkdir(parents=True, exist_ok=True)
     ramp = (np.arange(samples)[:, None] + 1000 * np.arange(channels)).astype(np.int16)
     soundfile.write(path, ramp, rate, subtype="PCM_16")
-    return ramp.T.astype(np.float32) / 32768
+    samples_read: np.ndarray = ramp.T.astype(np.float32) / 32768
+    return samples_read
 
 
 def test_stems_mixture_and_labels_are_found(tmp_path: Path) -> None:
@@ -54,6 +57,90 @@ def test_splits(tmp_path: Path) -> None:
     assert track.split == "validation"
     with pytest.raises(DataError, match="has no split 'test'"):
         read_folder(tmp_path, "test")
+
+
+def test_other_names_of_the_validation_split(tmp_path: Path) -> None:
+    write(tmp_path / "train" / "a" / "vocals.wav")
+    write(tmp_path / "valid" / "b" / "vocals.wav")
+    assert [track.split for track in read_folder(tmp_path)] == ["train", "validation"]
+    [track] = read_folder(tmp_path, "validation")
+    assert track.name == "valid/b"
+
+
+def test_tracks_may_lie_deeper(tmp_path: Path) -> None:
+    write(tmp_path / "train" / "one album" / "a" / "vocals.wav")
+    write(tmp_path / "train" / "b" / "vocals.wav")
+    write(tmp_path / "train" / "b" / "parts" / "lead.wav")
+    (tmp_path / "train" / "empty" / "er").mkdir(parents=True)
+    found = [(track.name, track.split) for track in read_folder(tmp_path)]
+    assert found == [("train/b", "train"), ("train/one album/a", "train")]
+
+
+def test_stem_files_are_tracks(tmp_path: Path) -> None:
+    block = np.full((2, 4096), 0.1, np.float32)
+    path = tmp_path / "test" / "Größe – 歌.stem.mp4"
+    path.parent.mkdir()
+    with create_stem_file(path, 44100, STEM_NAMES) as writer:
+        writer.write(dict.fromkeys(STEM_NAMES, block))
+    (tmp_path / "test" / "Größe – 歌.activity.lab").write_text("0 0.05 vocals\n")
+    [track] = read_folder(tmp_path)
+    assert (track.name, track.split, track.samples) == ("test/Größe – 歌", "test", 4096)
+    assert set(track.stems) == {"drums", "bass", "other", "vocals"}
+    assert track.mixture == (Part(path, 0),)
+    assert track.labels is not None
+    assert track.labels.sources == ("vocals",)
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "ogg", "opus", "m4a", "aiff", "WAV"])
+def test_any_audio_file_is_a_stem(tmp_path: Path, suffix: str) -> None:
+    made = write(tmp_path / "made.wav", samples=48000, rate=48000)
+    folder = tmp_path / "data" / "song"
+    folder.mkdir(parents=True)
+    if suffix in ("aiff", "WAV"):
+        soundfile.write(folder / f"vocals.{suffix}", made.T, 48000, format=suffix)
+    else:
+        write_audio(folder / f"vocals.{suffix}", Audio(made, 48000))
+    [track] = read_folder(tmp_path / "data")
+    assert track.samples == 48000
+    assert track.read_stem("vocals", 47000, 1000).shape == (2, 1000)
+
+
+def test_links_in_circles_are_named(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "vocals.wav")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "again").symlink_to(tmp_path)
+    with pytest.raises(DataError, match=r"b/again is a symbolic link that leads back to"):
+        read_folder(tmp_path)
+    broken: list[str] = []
+    assert [track.name for track in read_folder(tmp_path, broken=broken)] == ["a"]
+    assert len(broken) == 1
+    (tmp_path / "b" / "again").unlink()
+    (tmp_path / "c").symlink_to(tmp_path / "c")
+    with pytest.raises(DataError, match=r"c is a symbolic link that leads nowhere"):
+        read_folder(tmp_path)
+
+
+def test_links_to_tracks_are_followed(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere" / "song" / "vocals.wav")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "linked").symlink_to(tmp_path / "elsewhere" / "song")
+    assert [track.name for track in read_folder(tmp_path / "data")] == ["linked"]
+
+
+def test_broken_tracks_are_left_out_where_asked(tmp_path: Path) -> None:
+    write(tmp_path / "good" / "vocals.wav")
+    write(tmp_path / "twice" / "vocals.wav")
+    write(tmp_path / "twice" / "vocals.flac")
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "vocals.wav").write_bytes(b"not audio")
+    write(tmp_path / "label" / "vocals.wav")
+    (tmp_path / "label" / "activity.lab").write_text("0 1\n")
+    broken: list[str] = []
+    assert [track.name for track in read_folder(tmp_path, broken=broken)] == ["good"]
+    label, odd, twice = broken
+    assert "activity.lab, line 1: expected 'start end label'" in label
+    assert "vocals.wav is not an audio file" in odd
+    assert "are the same source" in twice
 
 
 def test_the_shortest_file_is_the_track(tmp_path: Path) -> None:
