@@ -13,9 +13,9 @@ DEMO ?= demo
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# what tests compare with; its torchaudio is stubbed there, and would bring another torch
-REFERENCES := openunmix==1.3.0
-LINTERS := "ruff>=0.6" "mypy>=1.11" types-PyYAML scipy-stubs
+# what tests compare with, without what it brings: torchaudio another torch, musdb an ffmpeg binary
+REFERENCES := openunmix==1.3.0 museval==0.4.1
+LINTERS := "ruff>=0.6" "mypy>=1.11" types-PyYAML scipy-stubs pandas-stubs
 
 .PHONY: demo test lint clean
 .DELETE_ON_ERROR:
