@@ -17,13 +17,14 @@ import numpy as np
 from stemwise.audio import Audio, read
 from stemwise.errors import EvaluationError
 from stemwise.evaluation.blocks import quantise as sixteen_bits
+from stemwise.evaluation.families import score
 from stemwise.evaluation.layout import list_tracks
 from stemwise.evaluation.pairs import find_pairs
 from stemwise.evaluation.problems import ALIASES, Problem, choose_problems, summands
 from stemwise.evaluation.record import TrackScores
 from stemwise.evaluation.run import Watch, evaluate_set
 from stemwise.evaluation.scores import Score
-from stemwise.evaluation.scoring import Settings, Task, score
+from stemwise.evaluation.scoring import Settings, Task
 from stemwise.evaluation.signals import ArraySignals, fit, length_notes
 
 if TYPE_CHECKING:

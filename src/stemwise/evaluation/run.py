@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from stemwise.data.track import Part
 from stemwise.errors import Cancelled, StemwiseError
+from stemwise.evaluation.families import score
 from stemwise.evaluation.pairs import Broken, Pair
 from stemwise.evaluation.problems import files_of, summands
 from stemwise.evaluation.record import (
@@ -32,7 +33,7 @@ from stemwise.evaluation.record import (
     write_record,
 )
 from stemwise.evaluation.scores import Score
-from stemwise.evaluation.scoring import Settings, Task, score
+from stemwise.evaluation.scoring import Settings, Task
 from stemwise.evaluation.signals import Check, FileSignals, cancelling, length_notes, survey
 from stemwise.evaluation.spool import spool_folder
 
@@ -44,7 +45,9 @@ class Estimator(Protocol):
     once); others are copied to every worker.
     """
 
-    shared: bool
+    @property
+    def shared(self) -> bool:
+        """Whether it stays in the calling process."""
 
     def to_json(self) -> dict[str, Any]:
         """What of it decides about the scores."""

@@ -42,7 +42,7 @@ METRICS = {
     "uSDR": Metric("usdr", "dB", "mean", "mean"),
     "SI-SDR": Metric("si-sdr", "dB", "mean", "mean"),
     "MSE": Metric("mse", "", "mean", "mean", higher=False),
-    "RMS in silence": Metric("non-vocal", "dBFS", "mean", "mean", higher=False),
+    "RMS in silence": Metric("non-vocal", "", "mean", "mean", higher=False),
     "loudness in silence": Metric("non-vocal", "LUFS", "mean", "mean", higher=False),
 }
 FAMILIES = tuple(dict.fromkeys(metric.family for metric in METRICS.values()))

@@ -1,13 +1,12 @@
-"""From references and estimates of one problem to its scores, a family of metrics at a time.
+"""What every family of metrics starts from: settings, one problem of one track, its windows.
 
-Everything here reads signals in blocks, so that a track of any length needs the same memory.
+Signals are read in blocks, so that a track of any length needs the same memory.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from stemwise.errors import EvaluationError
 from stemwise.evaluation.problems import KINDS, Problem
-from stemwise.evaluation.scores import Score, families, finite
+from stemwise.evaluation.scores import families
 from stemwise.evaluation.signals import Signals
 
 Floats = NDArray[np.float64]
@@ -70,15 +69,6 @@ class Task:
     threads: int | None = None
 
 
-def score(task: Task) -> tuple[list[Score], dict[str, Any]]:
-    """All metrics that the settings ask for, and facts about how they were computed."""
-    facts: dict[str, Any] = {}
-    found: list[Score] = []
-    for family in families(task.settings.metrics):
-        found += _FAMILIES[family](task, facts)
-    return found, facts
-
-
 def cut(signals: Signals, length: int, hop: int) -> Iterator[Floats]:
     """Windows (source, channel, sample): floor((n - length + hop) / hop), or one that is shorter.
 
@@ -108,7 +98,7 @@ def level(power: float) -> float:
     return 10 * math.log10(power) if power > 0 else -math.inf
 
 
-def _levels(signals: Signals, length: int, hop: int) -> list[list[float]]:
+def levels(signals: Signals, length: int, hop: int) -> list[list[float]]:
     """RMS level of every source (source, window)."""
     if length >= signals.samples:
         energy = sum(np.sum(np.square(block), axis=(1, 2)) for block in signals.blocks())
@@ -118,72 +108,3 @@ def _levels(signals: Signals, length: int, hop: int) -> list[list[float]]:
         for window in cut(signals, length, hop)
     ]
     return [list(levels) for levels in zip(*windows, strict=True)]
-
-
-def _v4(task: Task, facts: dict[str, Any]) -> list[Score]:
-    from stemwise.evaluation.bss_eval import bss_eval_stream
-
-    settings, rate = task.settings, task.sample_rate
-    result = bss_eval_stream(
-        task.references.blocks,
-        task.estimates.blocks,
-        rate,
-        settings.window,
-        settings.hop,
-        silent="nan",
-        threads=task.threads,
-        quantise=False,
-    )
-    facts["solver"] = {**facts.get("solver", {}), task.problem.name: result.solver}
-    samples = task.references.samples
-    length = in_samples(settings.window, rate, samples)
-    levels = _levels(task.estimates, length, in_samples(settings.hop, rate, samples))
-    duration = min(settings.window, samples / rate)
-    table = {"SDR": result.sdr, "ISR": result.isr, "SIR": result.sir, "SAR": result.sar}
-    reasons = [_named(reason, task.problem.sources) for reason in result.silent]
-    whole = next((one for one in reasons if one is not None and "whole track" in one), None)
-    if whole is not None and settings.silent == "raise":
-        raise EvaluationError(f"{whole}: leave that source out, or let silence be nan")
-    return _windowed(task, table, list(result.times), duration, levels, reasons)
-
-
-def _named(reason: str | None, sources: Sequence[str]) -> str | None:
-    """A reason with the sources' names instead of their numbers."""
-
-    def name(found: re.Match[str]) -> str:
-        return f"{found[1]} of {sources[int(found[2]) - 1]}"
-
-    return None if reason is None else re.sub(r"(reference|estimate) (\d+)", name, reason)
-
-
-def _windowed(
-    task: Task,
-    table: dict[str, Floats],
-    times: Sequence[float],
-    duration: float,
-    levels: Sequence[Sequence[float]],
-    reasons: Sequence[str | None],
-) -> list[Score]:
-    """Scores of arrays (source, window)."""
-    found = []
-    for index, target in enumerate(task.problem.sources):
-        if target not in task.problem.reported:
-            continue
-        for metric, values in table.items():
-            kept, why = finite([float(one) for one in values[index]], reasons)
-            found.append(
-                Score(
-                    target,
-                    task.problem.name,
-                    metric,
-                    tuple(float(one) for one in times),
-                    float(duration),
-                    kept,
-                    tuple(levels[index]),
-                    why,
-                )
-            )
-    return found
-
-
-_FAMILIES: dict[str, Callable[[Task, dict[str, Any]], list[Score]]] = {"v4": _v4}

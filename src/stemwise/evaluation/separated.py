@@ -18,6 +18,7 @@ import numpy as np
 from stemwise.audio import AudioFormat, create_audio
 from stemwise.data.track import Part
 from stemwise.evaluation.pairs import Pair
+from stemwise.evaluation.problems import ACCOMPANIMENT, VOCALS
 from stemwise.evaluation.signals import Check, FileSignals, survey
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Separated:
 
     def __call__(self, pair: Pair, folder: Path, check: Check) -> Mapping[str, tuple[Part, ...]]:
         """Separate a track's mixture into files in `folder`; returns their places."""
-        mixture = {"mixture": pair.mixture or _sum_of(pair)}
+        mixture = {"mixture": mixture_of(pair)}
         found = survey(mixture, pair.channels, folder, "mixture", quantised=False, check=check)
         samples = found.lengths["mixture"]
         song = FileSignals(found.parts, pair.channels, samples, self.quantised, check)
@@ -81,10 +82,12 @@ class Separated:
         return {name: (Part(place),) for name, place in places.items()}
 
 
-def _sum_of(pair: Pair) -> tuple[Part, ...]:
-    """The parts of all references, whose sum the mixture is where it has no file."""
-    stems = [name for name in pair.references if name != "accompaniment"]
-    if stems == ["vocals"]:
+def mixture_of(pair: Pair) -> tuple[Part, ...]:
+    """The parts of a track's mixture: its own file, or all references where it has none."""
+    if pair.mixture:
+        return pair.mixture
+    stems = [name for name in pair.references if name != ACCOMPANIMENT]
+    if stems == [VOCALS]:
         stems = list(pair.references)
     return tuple(part for name in stems for part in pair.references[name])
 

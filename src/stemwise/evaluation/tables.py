@@ -319,7 +319,12 @@ def _read_table(path: Path) -> pd.DataFrame:
         if path.suffix.lower() == ".parquet":
             frame = pd.read_parquet(path)
         elif path.suffix.lower() == ".csv":
-            frame = pd.read_csv(path, keep_default_na=True)
+            # a track may be called NA; only numbers may be missing
+            undefined = {
+                name: ["", "nan", "NaN"] for name in ("score", "level", "time", "duration")
+            }
+            text = dict.fromkeys(("method", *_TRACK, "reason"), str)
+            frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=undefined)
         else:
             raise EvaluationError(
                 f"{path} is no table: give .csv or .parquet (pickled frames run code when they "
