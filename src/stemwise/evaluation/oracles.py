@@ -68,8 +68,8 @@ class Oracle:
 
 def _sources(pair: Pair) -> list[str]:
     """What the oracle tells apart: all stems, or vocals and accompaniment."""
-    problems = [problem.sources for problem in pair.problems]
-    return list(max(problems, key=lambda one: len(one)))
+    most = max(len(problem.sources) for problem in pair.problems)
+    return next(list(one.sources) for one in pair.problems if len(one.sources) == most)
 
 
 def _read(
