@@ -6,16 +6,18 @@ for the scores. A `BlockSource` is a function that starts a fresh reading each t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from stemwise.errors import EvaluationError
+from stemwise.errors import AudioWarning, EvaluationError
 
 Samples = npt.NDArray[np.floating[Any]]
 """(source, channel, sample), nominal range [-1, 1]."""
@@ -26,12 +28,17 @@ BlockSource = Callable[[], Iterator[Samples]]
 BLOCK = 1 << 16
 
 
-def quantise(samples: Samples) -> npt.NDArray[np.float64]:
-    """`samples` of any shape as 16 bits hold them: multiples of 1/32768 in [-1, 32767/32768]."""
-    scaled = np.multiply(samples, 32768.0, dtype=np.float64)
+def quantise(samples: Samples) -> Samples:
+    """`samples` of any shape as 16 bits hold them: multiples of 1/32768 in [-1, 32767/32768].
+
+    What is infinite becomes NaN. The type stays: these numbers are exact in float32 as well.
+    """
+    scaled = np.asarray(samples * samples.dtype.type(32768))
+    if np.isinf(scaled).any():  # which clipping would hide
+        scaled[np.isinf(scaled)] = np.nan
     np.rint(scaled, out=scaled)
-    np.clip(scaled, -32768.0, 32767.0, out=scaled)
-    scaled /= 32768.0
+    np.clip(scaled, -32768, 32767, out=scaled)
+    scaled /= 32768
     return scaled
 
 
@@ -45,45 +52,59 @@ def array_blocks(samples: Samples, block: int = BLOCK) -> BlockSource:
     return read
 
 
-def file_blocks(paths: Sequence[str | Path], block: int = BLOCK) -> BlockSource:
+def file_blocks(
+    paths: Sequence[str | Path], block: int = BLOCK, *, quantised: bool = False
+) -> BlockSource:
     """The blocks of several audio files read side by side, one per source.
 
-    Raises EvaluationError, before anything is read, where rates or channel counts differ, and at
-    the end of the shortest file where lengths differ; AudioError for files that cannot be read.
+    `quantised`: as 16 bits hold them. Raises EvaluationError, before anything is read, where rates
+    or channel counts differ, and at the end of the shortest file where lengths differ; AudioError
+    for files that cannot be read.
     """
     files = [Path(path) for path in paths]
     file_format(files)
 
     def read() -> Iterator[Samples]:
-        from stemwise.audio import open_audio
+        from stemwise.audio.decoders import open_decoder
 
         with ExitStack() as stack:
-            readers = [stack.enter_context(open_audio(path, block=block)) for path in files]
-            iterators = [iter(reader) for reader in readers]
-            while True:
-                blocks = [next(iterator, None) for iterator in iterators]
-                got = [one for one in blocks if one is not None]
-                if not got:
-                    return
-                if len(got) < len(blocks) or len({one.shape[1] for one in got}) > 1:
+            # a reader would look for tags as well, which takes longer than a short song
+            decoders = [open_decoder(path, 0) for path in files]
+            for decoder in decoders:
+                stack.callback(decoder.close)
+            position = 0
+            for blocks in zip_longest(*(decoder.blocks(block) for decoder in decoders)):
+                if len({0 if one is None else one.shape[1] for one in blocks}) > 1:
                     raise EvaluationError(
                         f"{_names(files)} have different lengths: sources of one track must be "
                         "equally long."
                     )
-                yield np.stack(got)
+                yield np.stack(
+                    [
+                        # files of 16 bits hold nothing else
+                        quantise(one) if quantised and decoder.codec != "pcm_16" else one
+                        for one, decoder in zip(blocks, decoders, strict=True)
+                    ]
+                )
+                position += blocks[0].shape[1]
+            for path, decoder in zip(files, decoders, strict=True):
+                for complaint in decoder.complaints(position):
+                    warnings.warn(f"{path} {complaint}", AudioWarning, stacklevel=2)
 
     return read
 
 
 def file_format(paths: Sequence[Path]) -> tuple[int, int]:
     """(sample rate, channels) that all files share; EvaluationError where they differ."""
-    from stemwise.audio import probe
+    from stemwise.audio.decoders import open_decoder
 
     if not paths:
         raise EvaluationError("There is no file to score: give one file per source.")
-    first = probe(paths[0])
+    first = open_decoder(paths[0], 0)
+    first.close()
     for path in paths[1:]:
-        info = probe(path)
+        info = open_decoder(path, 0)
+        info.close()
         if info.sample_rate != first.sample_rate:
             raise EvaluationError(
                 f"{path} has {info.sample_rate} Hz and {paths[0]} {first.sample_rate} Hz: "

@@ -146,15 +146,15 @@ def bss_eval_files(
         )
     sample_rate, _ = file_format([*true, *found])
     return bss_eval_stream(
-        file_blocks(true),
-        file_blocks(found),
+        file_blocks(true, quantised=quantise),
+        file_blocks(found, quantised=quantise),
         sample_rate,
         window,
         hop,
         filters=filters,
         silent=silent,
         threads=threads,
-        quantise=quantise,
+        quantise=False,
         fit_length=fit_length,
     )
 

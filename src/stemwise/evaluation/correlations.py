@@ -83,7 +83,7 @@ class Correlator:
     def _sum(self) -> None:
         lags, threads = self._lags, self._workers.threads
         spectra = fft.rfft(self._staged, axis=-1, workers=threads)
-        self._accumulate(spectra[: self._references], spectra, self._inner)
+        self._accumulate(None, spectra, self._inner)
         if lags > 1:
             near = lags - 1
             block = self._block
@@ -96,16 +96,22 @@ class Correlator:
             self._tails[:, 0] = self._tails[:, -1]
         self._filled = 0
 
-    def _accumulate(self, first: Complex, second: Complex, sums: Complex) -> None:
-        """Add conj(first) second, summed over blocks, to `sums` (bin, reference, signal)."""
+    def _accumulate(self, first: Complex | None, second: Complex, sums: Complex) -> None:
+        """Add conj(first) second, summed over blocks, to `sums` (bin, reference, signal).
+
+        Without `first` the references among `second` are taken.
+        """
 
         def add(start: int) -> None:
             bins = slice(start, start + TILE)
-            left = np.ascontiguousarray(first[..., bins].transpose(2, 0, 1))
-            np.conjugate(left, out=left)
-            right = np.ascontiguousarray(second[..., bins].transpose(2, 1, 0))
+            right = np.ascontiguousarray(second[..., bins].transpose(2, 0, 1))
+            if first is None:
+                left = right[:, : self._references].conj()
+            else:
+                left = np.ascontiguousarray(first[..., bins].transpose(2, 0, 1))
+                np.conjugate(left, out=left)
             # samples that are not numbers are found by their sums
             with np.errstate(invalid="ignore", over="ignore"):
-                sums[bins] += left @ right
+                sums[bins] += left @ right.transpose(0, 2, 1)
 
         self._workers.each(add, range(0, sums.shape[0], TILE))

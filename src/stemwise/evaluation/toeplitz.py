@@ -47,6 +47,9 @@ class _Factor:
 
     def __init__(self, rows: list[Real]) -> None:
         self._rows = rows
+        size = len(rows[0])
+        # one call instead of one per block; refinement makes up for the rounding
+        self._inverse = np.linalg.inv(np.stack([row[:, :size] for row in rows]))
 
     @classmethod
     def of(cls, blocks: Real) -> _Factor | None:
@@ -72,7 +75,10 @@ class _Factor:
             negative = (left * cosine) @ below
             negative -= sine * positive
             rows.append(positive)
-        return cls(rows)
+        try:
+            return cls(rows)
+        except np.linalg.LinAlgError:
+            return None
 
     def solve(self, right: Real) -> Real:
         """x (block, row, system) of R^T R x = right."""
@@ -80,13 +86,13 @@ class _Factor:
         values = right.reshape(count * size, systems).copy()
         for step, row in enumerate(self._rows):
             here, below = step * size, (step + 1) * size
-            values[here:below] = np.linalg.solve(row[:, :size].T, values[here:below])
+            values[here:below] = self._inverse[step].T @ values[here:below]
             values[below:] -= row[:, size:].T @ values[here:below]
         for step in range(count - 1, -1, -1):
             row = self._rows[step]
             here, below = step * size, (step + 1) * size
             rest = values[here:below] - row[:, size:] @ values[below:]
-            values[here:below] = np.linalg.solve(row[:, :size], rest)
+            values[here:below] = self._inverse[step] @ rest
         solution: Real = values.reshape(right.shape)
         return solution
 
