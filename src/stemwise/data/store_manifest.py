@@ -174,7 +174,8 @@ def level_blocks(samples: int, sample_rate: int) -> int:
 def block_starts(samples: int, sample_rate: int, per_second: int) -> np.ndarray:
     """First sample of every block; each second begins with one at any sample rate."""
     count = -(-samples * per_second // sample_rate)
-    starts = np.rint(np.arange(count) * (sample_rate / per_second)).astype(np.int64)
+    # halves go up, whether the second began at an even sample or not
+    starts = np.floor(np.arange(count) * (sample_rate / per_second) + 0.5).astype(np.int64)
     return np.asarray(starts[starts < samples])
 
 
