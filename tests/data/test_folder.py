@@ -67,6 +67,25 @@ def test_other_names_of_the_validation_split(tmp_path: Path) -> None:
     assert track.name == "valid/b"
 
 
+def test_two_folders_of_one_split_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "valid" / "b" / "vocals.wav")
+    write(tmp_path / "validation" / "b" / "vocals.wav")
+    with pytest.raises(DataError, match="are both the split 'validation'; join them"):
+        read_folder(tmp_path)
+
+
+def test_real_stems(real_audio: Path) -> None:
+    tracks = {track.name: track for track in read_folder(real_audio)}
+    assert set(tracks["iosr"].stems) == {"vox", "drums", "bass", "other"}
+    assert tracks["iosr"].samples == 475012
+    mixture = tracks["iosr"].read_mixture(200000, 44100)
+    assert 0.01 < float(np.sqrt(np.mean(mixture**2))) < 0.5
+    stem_file = tracks["Music Delta - 80s Rock"]
+    total = sum(stem_file.read_stem(source, 100000, 44100) for source in stem_file.stems)
+    error = stem_file.read_mixture(100000, 44100) - total
+    assert np.mean(error**2) < 1e-3 * np.mean(np.square(total))
+
+
 def test_tracks_may_lie_deeper(tmp_path: Path) -> None:
     write(tmp_path / "train" / "one album" / "a" / "vocals.wav")
     write(tmp_path / "train" / "b" / "vocals.wav")

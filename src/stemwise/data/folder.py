@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from stemwise.activity_files import SUFFIXES, LabelFile
 from stemwise.data.reading import (
+    STEM_SUFFIX,
     audio_files,
     check_link,
     collect,
@@ -27,7 +28,6 @@ from stemwise.data.track import Part, Song, Track
 from stemwise.errors import DataError
 
 LAYOUT = "[train,validation,test]/<track>/<source>.wav or .flac or .mp3 ..., e.g. song/vocals.wav"
-STEM_SUFFIX = ".stem.mp4"
 SPLITS = ("train", "validation", "test")
 _AnySong = TypeVar("_AnySong", bound=Song)
 _ALIASES = {"valid": "validation", "val": "validation", "dev": "validation"}
@@ -75,7 +75,11 @@ def read_folder(
 
 def _splits(root: Path) -> dict[str, Path]:
     """Folder of each split, in the order of training, validation, test."""
-    named = {_ALIASES.get(path.name, path.name): path for path in folders(root)}
+    named: dict[str, Path] = {}
+    for path in folders(root):
+        name = _ALIASES.get(path.name, path.name)
+        if (other := named.setdefault(name, path)) != path:
+            raise DataError(f"{other} and {path} are both the split '{name}'; join them")
     return {name: named[name] for name in SPLITS if name in named}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stemwise.audio import STEM_NAMES
 from stemwise.data.reading import (
+    STEM_SUFFIX,
     check_split,
     collect,
     entries,
@@ -21,7 +22,6 @@ from stemwise.data.reading import (
 )
 from stemwise.data.track import Part, Track
 
-STEM_SUFFIX = ".stem.mp4"
 LAYOUT = "{train,test}/Artist - Title.stem.mp4"
 HQ_LAYOUT = "{train,test}/Artist - Title/{mixture,drums,bass,other,vocals}.wav"
 VALIDATION = frozenset(

@@ -18,6 +18,7 @@ from stemwise.audio.decoders import Decoder, LibavDecoder, open_container, open_
 from stemwise.data.track import Part, Track
 from stemwise.errors import AudioError, DataError, hint
 
+STEM_SUFFIX = ".stem.mp4"
 AUDIO_SUFFIXES = frozenset(
     f".{suffix}"
     for suffix in (
