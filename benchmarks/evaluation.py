@@ -26,6 +26,7 @@ import tempfile
 import time
 import types
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +129,15 @@ def prepare_arrays(folder: Path, seconds: int, threads: int) -> tuple[Callable[[
     return lambda: bss_eval(references, estimates, RATE, threads=threads), held
 
 
+def museval() -> Any:
+    """Its `bss_eval`; the package imports musdb, which wants ffmpeg, and its metrics use neither."""
+    sys.modules.setdefault("musdb", types.ModuleType("musdb"))
+    return import_module("museval.metrics").bss_eval
+
+
 def prepare_museval(folder: Path, seconds: int, threads: int) -> tuple[Callable[[], Any], float]:
     """museval, as its `evaluate` calls it in mode v4."""
-    # museval imports musdb, which wants an ffmpeg binary; its metrics use neither
-    sys.modules.setdefault("musdb", types.ModuleType("musdb"))
-    from museval.metrics import bss_eval
-
+    bss_eval = museval()
     references, estimates = (
         np.ascontiguousarray(read(paths).transpose(0, 2, 1)) for paths in files(folder)
     )
@@ -161,24 +165,45 @@ def prepare_fft(folder: Path, seconds: int, threads: int) -> tuple[Callable[[], 
     return transform, 0.0
 
 
-PREPARE = dict(
-    zip(SYSTEMS, (prepare_files, prepare_arrays, prepare_museval, prepare_fft), strict=True)
-)
+def prepare_set(folder: Path, songs: int, threads: int) -> tuple[Callable[[], Any], float]:
+    """stemwise on one song after the other, all of them the same."""
+    score, held = prepare_files(folder, SET_SECONDS, threads)
+
+    def score_all() -> Any:
+        for _ in range(songs - 1):
+            score()
+        return score()
+
+    return score_all, held
+
+
+PREPARE = {
+    "stemwise": prepare_files,
+    "stemwise-arrays": prepare_arrays,
+    "museval": prepare_museval,
+    "fft": prepare_fft,
+    "set": prepare_set,
+}
 
 
 def run_one(system: str, folder: Path, seconds: int, threads: int, scores: Path) -> None:
     """Measure one system in this process and print what it cost as a line of JSON."""
     from threadpoolctl import threadpool_limits
 
-    # a short song first: what is imported on first use counts as imports
-    PREPARE["stemwise"](folder, 2, 1)[0]()
+    # everybody's imports come first, and are in nobody's figures
+    for module in ("soundfile", "stemwise.audio.decoders", "stemwise.evaluation.bss_eval"):
+        import_module(module)
+    if system == "museval":
+        museval()
     threadpool_limits(threads)
+    _forget_peak()
+    before = peak_megabytes()
     score, held = PREPARE[system](folder, seconds, threads)
     _forget_peak()
-    before, cpu, wall = peak_megabytes(), cpu_seconds(), time.monotonic()
+    cpu, wall = cpu_seconds(), time.monotonic()
     result = score()
     figures = {"wall": time.monotonic() - wall, "cpu": cpu_seconds() - cpu, "held_mb": held}
-    figures["peak_mb"] = peak_megabytes() - before + held
+    figures["peak_mb"] = peak_megabytes() - before
     if result is not None:
         np.savez(scores, **{name: getattr(result, name) for name in METRICS})
     print(json.dumps(figures), flush=True)
@@ -238,14 +263,18 @@ def difference(scratch: Path, system: str) -> dict[str, float]:
         return {name: float(np.abs(ours[name] - theirs[name]).max()) for name in METRICS}
 
 
+def measure_long(options: argparse.Namespace, scratch: Path) -> Figures:
+    """A long song, which is the longest of the others repeated, for stemwise alone."""
+    folder, threads = scratch / str(max(options.seconds)), max(options.threads)
+    figures = run("stemwise", folder, options.long, threads, scratch / "long.npz")
+    return {"system": "stemwise", "seconds": options.long, "threads": threads, **figures}
+
+
 def measure_set(options: argparse.Namespace, scratch: Path, rows: list[Figures]) -> Figures:
-    """A whole test set: stemwise measured song by song, museval extrapolated."""
+    """A whole test set: stemwise measured, museval extrapolated."""
     folder, threads = scratch / "set", max(options.threads)
     write_songs(folder, SET_SECONDS)
-    songs = [
-        run("stemwise", folder, SET_SECONDS, threads, scratch / "set.npz")
-        for _ in range(options.set)
-    ]
+    ours = run("set", folder, options.set, threads, scratch / "set.npz")
     peers = [row for row in rows if row["system"] == "museval" and row["threads"] == threads]
     peer = max(peers, key=lambda row: row["seconds"])
     audio = options.set * SET_SECONDS
@@ -253,8 +282,9 @@ def measure_set(options: argparse.Namespace, scratch: Path, rows: list[Figures])
         "songs": options.set,
         "seconds": SET_SECONDS,
         "threads": threads,
-        "cpu_hours": sum(song["cpu"] for song in songs) / 3600,
-        "hours": sum(song["wall"] for song in songs) / 3600,
+        "cpu_hours": ours["cpu"] / 3600,
+        "hours": ours["wall"] / 3600,
+        "peak_mb": ours["peak_mb"],
         "museval_cpu_hours": peer["cpu"] / peer["seconds"] * audio / 3600,
         "museval_hours": peer["wall"] / peer["seconds"] * audio / 3600,
     }
@@ -302,6 +332,15 @@ def parse() -> argparse.Namespace:
     return options
 
 
+def save(facts: Figures, rows: list[Figures], path: Path) -> None:
+    """Write what is known so far."""
+    facts["load_at_end"] = os.getloadavg()[0]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(json.dumps({**facts, "rows": rows}, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
 def main() -> int:
     """Measure, print the table, and keep the figures."""
     options = parse()
@@ -312,22 +351,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="stemwise-benchmark-") as name:
         scratch = Path(name)
         rows = measure(options, scratch)
+        save(facts, rows, options.out)
         if options.long:
-            folder = scratch / str(max(options.seconds))
-            for threads in options.threads:
-                figures = run("stemwise", folder, options.long, threads, scratch / "long.npz")
-                row = {"system": "stemwise", "seconds": options.long, "threads": threads}
-                rows.append({**row, **figures})
+            rows.append(measure_long(options, scratch))
+            save(facts, rows, options.out)
         if options.set:
             facts["set"] = measure_set(options, scratch, rows)
-    facts["load_at_end"] = os.getloadavg()[0]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = options.out.with_name(f".{options.out.name}.part")
-    temporary.write_text(json.dumps({**facts, "rows": rows}, indent=2) + "\n")
-    os.replace(temporary, options.out)
+            save(facts, rows, options.out)
+            print(json.dumps(facts["set"], indent=2))
     print(table(rows))
-    if options.set:
-        print(json.dumps(facts["set"], indent=2))
     return 0
 
 
