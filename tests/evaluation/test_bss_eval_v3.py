@@ -60,7 +60,7 @@ def fixture_of(folder: Path, number: str) -> tuple[np.ndarray, np.ndarray, dict[
 
 
 def copies(mono: np.ndarray, channels: int, gain: float = 1.0) -> np.ndarray:
-    """mir_eval's way to make images of its fixtures: further channels are `gain` times the first."""
+    """Images of the fixtures as mir_eval makes them: more channels are `gain` times the first."""
     return np.stack([mono] + [gain * mono] * (channels - 1), axis=1)
 
 
@@ -90,7 +90,7 @@ def test_framewise_sources_of_the_fixtures(real_audio: Path, number: str) -> Non
     agree(scores, frames)
 
 
-@pytest.mark.parametrize("number", FIXTURES)
+@pytest.mark.parametrize("number", [one for one in FIXTURES if one != "08"])  # of 12 channels
 def test_images_of_the_fixtures(real_audio: Path, number: str) -> None:
     """Their channels are copies of one another, so that SIR and SAR are exactly those of one.
 
@@ -103,19 +103,14 @@ def test_images_of_the_fixtures(real_audio: Path, number: str) -> None:
     scores = bss_eval_images(
         copies(references, channels), copies(estimates, channels, images["gain"]), permutation=True
     )
-    one = stored["Sources"]
-    own_error = (
-        max(
-            np.nanmax(np.abs(np.subtract(images[title], one[title])), initial=0.0)
-            for title in (STORED["sir"], STORED["sar"])
-            if np.isfinite(images[title]).all()
-        )
-        if number != "09"
-        else 0.0
-    )
+    mono = stored["Sources"]
+    titles = [STORED["sir"], STORED["sar"]]
+    with np.errstate(invalid="ignore"):  # one source has inf - inf
+        apart = np.array([np.subtract(images[one], mono[one]) for one in titles])
+    own_error = np.abs(np.nan_to_num(apart)).max()
     agree(scores, images, tolerance=max(1e-6, 1.01 * own_error))
     for name in ("sir", "sar"):
-        np.testing.assert_allclose(getattr(scores, name), one[STORED[name]], rtol=0, atol=1e-7)
+        np.testing.assert_allclose(getattr(scores, name), mono[STORED[name]], rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("number", ["01", "03", "06", "07", "09"])
@@ -146,7 +141,7 @@ def song(
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     sources=st.integers(1, 3),
@@ -158,7 +153,7 @@ def song(
 def test_random_songs_score_as_in_mir_eval(
     mir_eval: ModuleType, sources: int, channels: int, extra: int, permutation: bool, seed: int
 ) -> None:
-    assume(sources * channels <= 3 or not permutation)  # mir_eval takes a minute there
+    assume(sources * channels <= (2 if permutation else 4))  # mir_eval takes minutes for more
     rng = np.random.default_rng(seed)
     # fewer samples than taps would let any estimate be matched exactly
     references, estimates = song(rng, sources, channels, sources * channels * TAPS + extra)

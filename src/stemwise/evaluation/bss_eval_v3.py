@@ -35,26 +35,18 @@ from typing import Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft, linalg
 from scipy.optimize import linear_sum_assignment
 
 from stemwise.errors import EvaluationError
 from stemwise.evaluation.arrays import paired
 from stemwise.evaluation.arrays import silent as is_silent
-from stemwise.evaluation.correlations import Correlator
-from stemwise.evaluation.parallel import workers
-from stemwise.evaluation.spectra import cut
+from stemwise.evaluation.projections import Solver, energies, fit
 
 Real: TypeAlias = npt.NDArray[np.float64]
 Silent = Literal["raise", "nan"]
-Solver = Literal["cholesky", "pivoted"]
 
-TAPS = 512
-"""Taps of the distortion filters in every published evaluation."""
 MOST_CHANNELS = 64
 """Reference channels whose normal equations (8 GB) are still attempted."""
-TRANSFORM = 1 << 14
-"""Samples of one transform in the second pass: short enough for the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,8 +297,8 @@ def _ratios(
 
     Without permutation only the diagonal has values.
     """
-    filters, solver = _fit(true, found, permutation, threads)
-    energy = _energies(true, found, filters)
+    filters, solver = fit(true, found, permutation, threads)
+    energy = energies(true, found, filters)
     pairs = (
         (energy.reference, energy.error) if images else (energy.own, energy.rest),
         (energy.reference, energy.spatial),
@@ -318,149 +310,3 @@ def _ratios(
     for ratio, (_, below) in zip(table, pairs, strict=True):
         ratio[below == 0] = np.inf
     return table, solver
-
-
-@dataclass(frozen=True)
-class _Filters:
-    """Filters onto all references, and per source onto it alone: (reference, estimate, tap).
-
-    `own[j]` has rows for the channels of source j and columns for those of `scored[j]`.
-    """
-
-    every: Real
-    own: tuple[Real, ...]
-    scored: tuple[slice, ...]
-
-
-def _fit(
-    true: Real, found: Real, permutation: bool, threads: int | None
-) -> tuple[_Filters, Solver]:
-    sources, channels, _ = true.shape
-    rows = sources * channels
-    with workers(threads) as pool:
-        correlator = Correlator(2 * rows, rows, TAPS, pool)
-        correlator.add(true, found)
-        sums = correlator.finish()
-    between, onto = sums[:, :rows], sums[:, rows:]
-    every, solver = solve(between, onto)
-    own, scored = [], []
-    for source in range(sources):
-        mine = slice(source * channels, (source + 1) * channels)
-        scored.append(slice(0, rows) if permutation else mine)
-        if sources == 1:  # the very same equations: P - A is exactly zero
-            own.append(every)
-            continue
-        filters, used = solve(between[mine, mine], onto[mine, scored[-1]])
-        own.append(filters)
-        solver = "pivoted" if used == "pivoted" else solver
-    return _Filters(every, tuple(own), tuple(scored)), solver
-
-
-def solve(between: Real, onto: Real) -> tuple[Real, Solver]:
-    """Least-squares filters (reference, estimate, tap), and how they were found.
-
-    `between` (reference, reference, lag) correlates x_i(t) with x_j(t + lag), `onto`
-    (reference, estimate, lag) x_i(t) with e(t + lag). Where the equations are singular to working
-    precision, delayed references that the others already span get no tap.
-    """
-    references, estimates, taps = onto.shape
-    energy = between[np.arange(references), np.arange(references), 0]
-    # references of any level weigh the same in what counts as singular
-    scale = np.divide(1, np.sqrt(np.abs(energy)), where=energy > 0, out=np.zeros(references))
-    column = scale[:, np.newaxis, np.newaxis]
-    matrix = _normal_matrix(between * column * scale[:, np.newaxis])
-    right = (onto * column).transpose(0, 2, 1).reshape(references * taps, estimates)
-    norm = float(np.abs(matrix).sum(axis=0).max())
-    solver: Solver = "cholesky"
-    # the transpose of a symmetric C array is what LAPACK reads without a copy
-    factor, failed = linalg.lapack.dpotrf(matrix.T, lower=1, clean=0)
-    if not failed:
-        reciprocal, _ = linalg.lapack.dpocon(factor, norm, uplo="L")
-        failed = reciprocal < len(matrix) * np.finfo(np.float64).eps
-    if failed:
-        solver = "pivoted"
-        solution = _solve_pivoted(matrix, right)
-    else:
-        solution, _ = linalg.lapack.dpotrs(factor, right, lower=1)
-    filters = solution.reshape(references, taps, estimates).transpose(0, 2, 1)
-    return filters * column, solver
-
-
-def _normal_matrix(between: Real) -> Real:
-    """The symmetric matrix of the normal equations, rows and columns (reference, tap)."""
-    references, _, taps = between.shape
-    matrix = np.empty((references, taps, references, taps))
-    for i in range(references):
-        for j in range(references):
-            # the positive lags of the exchanged pair are the negative lags of this one
-            matrix[i, :, j] = linalg.toeplitz(between[i, j], between[j, i])
-    return matrix.reshape(references * taps, references * taps)
-
-
-def _solve_pivoted(matrix: Real, right: Real) -> Real:
-    factor, pivots, rank, _ = linalg.lapack.dpstrf(matrix.T, lower=1)
-    chosen = pivots[:rank] - 1
-    solution = np.zeros_like(right)
-    solution[chosen], _ = linalg.lapack.dpotrs(factor[:rank, :rank], right[chosen], lower=1)
-    return solution
-
-
-@dataclass(frozen=True)
-class _Energy:
-    """Sums of squares (estimate, reference) over channels and samples; see the module."""
-
-    reference: Real
-    error: Real
-    rest: Real
-    own: Real
-    spatial: Real
-    interference: Real
-    every: Real
-    artefacts: Real
-
-
-def _energies(true: Real, found: Real, filters: _Filters) -> _Energy:
-    """Filter in blocks (overlap-save) and sum up; differences are formed before squaring."""
-    sources, channels, samples = true.shape
-    lead, rows = TAPS - 1, sources * channels
-    total = samples + lead  # the filters' tails count
-    size = fft.next_fast_len(min(TRANSFORM, total + lead), real=True)
-    sums = np.zeros((8, sources, sources))
-    every = fft.rfft(filters.every, size, axis=-1)
-    own = [fft.rfft(one, size, axis=-1) for one in filters.own]
-    for start in range(0, total, size - lead):
-        length = min(size - lead, total - start)
-        past = fft.rfft(cut(true, start - lead, size).reshape(rows, size), axis=-1)
-        reference, estimate = cut(true, start, length), cut(found, start, length)
-        inside = slice(lead, lead + length)
-        onto_all = _filtered(past, every, size)[:, inside].reshape(estimate.shape)
-        sums[6] += _squared(onto_all)[:, np.newaxis]
-        sums[7] += _squared(estimate - onto_all)[:, np.newaxis]
-        for source in range(sources):
-            columns = filters.scored[source]
-            mine = slice(source * channels, (source + 1) * channels)
-            onto_own = _filtered(past[mine], own[source], size)[:, inside]
-            image = onto_own.reshape(-1, channels, length)
-            at = slice(columns.start // channels, columns.stop // channels)
-            sums[0, at, source] += np.square(reference[source]).sum()
-            sums[1, at, source] += _squared(estimate[at] - reference[source])
-            sums[2, at, source] += _squared(estimate[at] - image)
-            sums[3, at, source] += _squared(image)
-            sums[4, at, source] += _squared(image - reference[source])
-            sums[5, at, source] += _squared(onto_all[at] - image)
-    return _Energy(*sums)
-
-
-def _filtered(
-    past: npt.NDArray[np.complex128], filters: npt.NDArray[np.complex128], size: int
-) -> Real:
-    """Reference spectra (reference, bin) through (reference, estimate, bin): (estimate, sample)."""
-    spectrum = np.einsum("rf,ref->ef", past, filters)
-    filtered: Real = fft.irfft(spectrum, size, axis=-1)
-    return filtered
-
-
-def _squared(signals: Real) -> Real:
-    """Energy (estimate,) of (estimate, channel, sample)."""
-    energy: Real = np.einsum("ecn,ecn->e", signals, signals)
-    return energy

@@ -106,7 +106,7 @@ def mse(references: npt.ArrayLike, estimates: npt.ArrayLike) -> Real:
     Defined for silence too, where it is the power of the estimate. Usual is the mean over tracks.
     """
     true, found = paired(references, estimates)
-    return _energy(true - found) / (true.shape[1] * true.shape[2])
+    return np.asarray(_energy(true - found) / (true.shape[1] * true.shape[2]))
 
 
 def magnitude_mse(
@@ -133,7 +133,7 @@ def magnitude_mse(
         if compression == "log1p":
             magnitudes = [np.log1p(one) for one in magnitudes]
         total += np.square(magnitudes[0] - magnitudes[1]).sum(axis=(1, 2, 3))
-    return total / (true.shape[1] * grid.frames * (n_fft // 2 + 1))
+    return np.asarray(total / (true.shape[1] * grid.frames * (n_fft // 2 + 1)))
 
 
 def rms(signal: npt.ArrayLike) -> float:

@@ -112,11 +112,8 @@ def delong(
     if variance <= 1e-15 * float(covariance[0, 0] + covariance[1, 1]):
         variance = 0.0
     error = float(np.sqrt(variance))
-    z = (
-        difference / error
-        if error
-        else (float(np.sign(difference)) * np.inf if difference else 0.0)
-    )
+    with np.errstate(divide="ignore"):
+        z = float(np.divide(difference, error)) if difference else 0.0
     tails = {"two-sided": 2 * stats.norm.sf(abs(z)), "greater": stats.norm.sf(z)}
     p = float(tails.get(alternative, stats.norm.cdf(z)))
     reach = float(stats.norm.ppf(0.975)) * error

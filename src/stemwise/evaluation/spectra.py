@@ -21,7 +21,7 @@ from stemwise.errors import EvaluationError
 Real = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 
-CHUNK = 64
+CHUNK = 32
 """Frames at a time that are transformed."""
 
 
