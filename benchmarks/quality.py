@@ -23,9 +23,9 @@ import numpy as np
 from stemwise.activity import Activity, confidence_from_stems, read_activity
 from stemwise.audio import read, read_stem_file
 from stemwise.band.render import render_song
+from stemwise.evaluation.detection import au_roc
 from stemwise.models import load
 from stemwise.separation import Engine, Options
-from stemwise.training.validation import au_roc
 
 STEMS = ("vocals", "drums", "bass", "other")
 

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from stemwise.data import augment
 from stemwise.data.batch import Batch
 from stemwise.data.loading import Loader
+from stemwise.evaluation.detection import au_roc
 from stemwise.training.objectives import crop_labels
 from stemwise.training.procedures import Learner
 
@@ -88,17 +88,3 @@ def _score_stems(
         elif mixed[b] > _SILENT:
             ghost = 10 * torch.log10(estimated[b, s].clamp_min(1e-12) / mixed[b])
             scores[f"ghost/{sources[s]}"].append(float(ghost))
-
-
-def au_roc(scores: np.ndarray, labels: np.ndarray) -> float | None:
-    """Area under the ROC curve in [0, 1] by ranks, ties counted half; None if a class is absent.
-
-    scores: real numbers, larger for active. labels: 0 or 1, same shape.
-    """
-    active = labels > 0.5
-    positives, negatives = int(active.sum()), int((~active).sum())
-    if not positives or not negatives:
-        return None
-    ranks = rankdata(scores)
-    above = ranks[active].sum() - positives * (positives + 1) / 2
-    return float(above / (positives * negatives))
