@@ -175,10 +175,12 @@ def _energy_table(sets: Sequence[SetStatistics]) -> Table:
 
     from stemwise.data.statistics import decibels, source_energies
 
-    table = Table(box=None, pad_edge=False, caption="energy of 6 s excerpts; weight: EBW_P1")
+    table = Table(box=None, pad_edge=False, caption="energy of 6 s excerpts; weights: EBW_P1")
     for title in ("set", "source"):
         table.add_column(title)
-    for title in ("songs", "excerpts", "silent, %", "mean, dB", "median, dB", "weight"):
+    for title in ("songs", "excerpts", "silent, %", "mean, dB", "median, dB"):
+        table.add_column(title, justify="right")
+    for title in ("weight of stems", "of the pair"):
         table.add_column(title, justify="right")
     for one in sets:
         for row in source_energies(one):
@@ -191,6 +193,7 @@ def _energy_table(sets: Sequence[SetStatistics]) -> Table:
                 _decimal(decibels(row.mean)),
                 _decimal(decibels(row.median)),
                 _decimal(row.weight, 2),
+                _decimal(row.pair_weight, 2),
             )
     return table
 

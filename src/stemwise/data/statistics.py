@@ -193,8 +193,8 @@ class SourceEnergy:
         silent: share of the excerpts below -60 dBFS.
         mean: mean square over all excerpts, silent ones too.
         median: of the excerpts that are not silent; None where all are.
-        weight: max_j mean_j / mean over the sources it is compared with (equation 6, "EBW_P1"):
-            vocals with accompaniment, the other stems with each other and the vocals.
+        weight: max_j mean_j / mean (equation 6, "EBW_P1") among the stems.
+        pair_weight: the same among vocals and accompaniment.
     """
 
     set: str
@@ -205,18 +205,18 @@ class SourceEnergy:
     mean: float
     median: float | None
     weight: float | None
+    pair_weight: float | None
 
 
 def source_energies(statistics: SetStatistics) -> list[SourceEnergy]:
     """Energy of every source of a set, and the weights that follow from it."""
     means = {name: float(statistics.energies(name).mean()) for name in statistics.sources}
-    stems = [mean for name, mean in means.items() if name != ACCOMPANIMENT]
-    pair = [means[name] for name in (VOCALS, ACCOMPANIMENT) if name in means]
+    pair = {name: mean for name, mean in means.items() if name in (VOCALS, ACCOMPANIMENT)}
+    stems = {name: mean for name, mean in means.items() if name != ACCOMPANIMENT}
     rows = []
     for name, mean in means.items():
         energies = statistics.energies(name)
         heard = energies[energies > ACTIVE_FLOOR**2]
-        among = pair if name == ACCOMPANIMENT or len(stems) == 1 else stems
         rows.append(
             SourceEnergy(
                 set=statistics.name,
@@ -226,10 +226,16 @@ def source_energies(statistics: SetStatistics) -> list[SourceEnergy]:
                 silent=1 - len(heard) / len(energies),
                 mean=mean,
                 median=float(np.median(heard)) if len(heard) else None,
-                weight=max(among) / mean if mean > 0 else None,
+                weight=_weight(name, stems),
+                pair_weight=_weight(name, pair),
             )
         )
     return rows
+
+
+def _weight(source: str, means: Mapping[str, float]) -> float | None:
+    mean = means.get(source, 0.0)
+    return max(means.values()) / mean if len(means) > 1 and mean > 0 else None
 
 
 def decibels(power: float | None) -> float | None:
@@ -248,7 +254,7 @@ SONG_COLUMNS = (
 )
 ENERGY_COLUMNS = (
     *("set", "source", "songs", "excerpts", "silent_share"),
-    *("mean_energy", "mean_energy_db", "median_energy_db", "weight"),
+    *("mean_energy", "mean_energy_db", "median_energy_db", "weight", "pair_weight"),
 )
 
 
@@ -266,7 +272,8 @@ def write_tables(sets: Sequence[SetStatistics], folder: Path) -> list[Path]:
         (
             *(row.set, row.source, row.songs, row.excerpts, _number(row.silent)),
             f"{row.mean:.6g}",
-            *(_number(decibels(row.mean)), _number(decibels(row.median)), _number(row.weight)),
+            *(_number(decibels(row.mean)), _number(decibels(row.median))),
+            *(_number(row.weight), _number(row.pair_weight)),
         )
         for one in sets
         for row in source_energies(one)

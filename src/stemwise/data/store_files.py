@@ -151,7 +151,7 @@ class RemoteFiles:
         """The file system and the store's path in it; every process opens its own."""
         process = os.getpid()
         if self._opened is None or self._opened[0] != process:
-            import fsspec  # type: ignore[import-untyped]
+            import fsspec
 
             try:
                 system, path = fsspec.core.url_to_fs(self.where, **self._options)
