@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from stemwise.api import load as load
     from stemwise.audio import Audio as Audio
     from stemwise.errors import StemwiseError as StemwiseError
+    from stemwise.evaluation.evaluate import evaluate as evaluate
 
 _EXPORTS = {
     "Activity": "stemwise.activity",
@@ -21,10 +22,20 @@ _EXPORTS = {
     "Model": "stemwise.api",
     "Separation": "stemwise.api",
     "StemwiseError": "stemwise.errors",
+    "evaluate": "stemwise.evaluation.evaluate",
     "load": "stemwise.api",
 }
 
-__all__ = ["Activity", "Audio", "Model", "Separation", "StemwiseError", "__version__", "load"]
+__all__ = [
+    "Activity",
+    "Audio",
+    "Model",
+    "Separation",
+    "StemwiseError",
+    "__version__",
+    "evaluate",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:

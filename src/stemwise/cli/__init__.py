@@ -18,14 +18,17 @@ from typing import Annotated, cast
 import typer
 
 from stemwise import __version__
+from stemwise.cli.compare import compare
 from stemwise.cli.demo import demo
 from stemwise.cli.detect import detect
 from stemwise.cli.evaluate import evaluate
 from stemwise.cli.export import export
 from stemwise.cli.models import models
+from stemwise.cli.oracle import oracle
 from stemwise.cli.prepare import prepare
 from stemwise.cli.render import render
 from stemwise.cli.separate import separate
+from stemwise.cli.stats import stats
 from stemwise.cli.store import store
 from stemwise.cli.train import train
 from stemwise.errors import AudioWarning, StemwiseError
@@ -76,8 +79,11 @@ for command in (
     demo,
     render,
     prepare,
+    stats,
     train,
     evaluate,
+    oracle,
+    compare,
 ):
     # the list of commands would cut off its sentence
     app.command(short_help=str(command.__doc__).partition("\n\n")[0])(command)
