@@ -27,10 +27,13 @@ _OFFSET = -0.691
 
 
 class LevelMeter:
-    """Takes a song's signal in pieces of whole seconds (the last may be shorter)."""
+    """Takes a song's signal in pieces of whole seconds (the last may be shorter).
 
-    def __init__(self, name: str, sample_rate: int) -> None:
-        self.name, self.sample_rate = name, sample_rate
+    Its filters make `loudness` take longer than all else.
+    """
+
+    def __init__(self, name: str, sample_rate: int, *, loudness: bool = True) -> None:
+        self.name, self.sample_rate, self._loudness = name, sample_rate, loudness
         self._powers: list[NDArray[np.float64]] = []
         self._weighted: list[NDArray[np.float64]] = []
         self._loud = self._windows = 0
@@ -47,9 +50,11 @@ class LevelMeter:
         lengths = np.diff(starts, append=stereo.shape[1])
         sums = np.add.reduceat(np.square(exact).sum(axis=0), starts)
         self._powers.append(sums / (2 * lengths))
-        weighted, self._state = sosfilt(self._filter, exact, axis=1, zi=self._state)
-        # BS.1770 adds the channels up instead of taking their mean
-        self._weighted.append(np.add.reduceat(np.square(weighted).sum(axis=0), starts) / lengths)
+        if self._loudness:
+            weighted, self._state = sosfilt(self._filter, exact, axis=1, zi=self._state)
+            # BS.1770 adds the channels up instead of taking their mean
+            squares = np.square(weighted).sum(axis=0)
+            self._weighted.append(np.add.reduceat(squares, starts) / lengths)
         loud = loud_windows(stereo, self.sample_rate)
         self._loud, self._windows = self._loud + int(loud.sum()), self._windows + len(loud)
         self._peak = max(self._peak, float(np.abs(stereo).max()))
@@ -72,7 +77,7 @@ class LevelMeter:
             active=_rounded(len(active) / len(powers)),
             active_rms=_rounded(float(np.sqrt(active.mean()))) if len(active) else None,
             loud=_rounded(self._loud / self._windows),
-            loudness=integrated_loudness(np.concatenate(self._weighted)),
+            loudness=integrated_loudness(np.concatenate(self._weighted or [np.zeros(1)])),
         )
 
 

@@ -110,7 +110,10 @@ def of_track(track: Track) -> SongStatistics:
     try:
         for pieces in _together(job.signals, track):
             for name, piece in with_derived(pieces).items():
-                meters.setdefault(name, LevelMeter(name, track.sample_rate)).add(piece)
+                if name not in meters:
+                    heard = name == MIXTURE
+                    meters[name] = LevelMeter(name, track.sample_rate, loudness=heard)
+                meters[name].add(piece)
     except AudioError as error:
         raise DataError(str(error)) from error
     levels = {name: meter.level() for name, meter in meters.items()}

@@ -80,7 +80,7 @@ class Level(_Record):
 
     rms: over the whole song; peak: largest absolute sample; active: share of the 0.1 s blocks
     above -60 dBFS; active_rms: over those; loud: share of 10 ms windows whose mean absolute
-    amplitude exceeds 5e-4; loudness: integrated, BS.1770, in LUFS.
+    amplitude exceeds 5e-4; loudness: of the mixture only, integrated, BS.1770, in LUFS.
     """
 
     name: str

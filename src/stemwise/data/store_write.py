@@ -210,7 +210,8 @@ class _Writer:
             if self._dtype.kind == "f":
                 stored = block.astype(self._dtype)
             else:
-                rounded = np.rint(block * np.float64(1 / scale))
+                # exact: the scale is a power of two, and 24 bits hold what is rounded to 16
+                rounded = np.rint(block * np.float32(1 / scale))
                 reach = max(float(rounded.max()) / (_FULL - 1), float(-rounded.min()) / _FULL)
                 highest = max(highest, reach)
                 stored = np.clip(rounded, -_FULL, _FULL - 1).astype(self._dtype)
@@ -245,7 +246,9 @@ class _Writer:
                 one.name: self._read(row, one, start, count) for row, one in enumerate(signals)
             }
             for name, piece in with_derived(pieces).items():
-                meters.setdefault(name, LevelMeter(name, rate)).add(piece)
+                if name not in meters:
+                    meters[name] = LevelMeter(name, rate, loudness=name == MIXTURE)
+                meters[name].add(piece)
         levels = tuple(meter.level() for meter in meters.values())
         return levels, np.stack([meter.powers for meter in meters.values()])
 
