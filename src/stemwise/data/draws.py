@@ -6,7 +6,9 @@ songs and the length that is read depend on them here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,12 +76,6 @@ class Augmentation:
     pitch: float = 0.0
     tempo: float = 0.0
 
-    @property
-    def draws_more(self) -> bool:
-        """Whether anything is asked for that comes from an excerpt's second generator."""
-        strengths = (self.swap_stems, self.pan, self.shelf_db, self.band_db, self.pitch, self.tempo)
-        return self.gain_range is not None or any(strengths)
-
 
 @dataclass
 class Draws:
@@ -141,24 +137,35 @@ class Drawer:
         self.augmentation = augmentation
         self._count = len(sources)
         self._drop = np.array([augmentation.drop.get(source, 0.0) for source in sources])
+        one = augmentation
+        more = (one.swap_stems, one.pan, one.shelf_db, one.band_db, one.pitch, one.tempo)
+        self._more = one.gain_range is not None or any(more)
 
-    def draw(self, rng: np.random.Generator) -> Draws:
-        """The values of an excerpt from its first generator."""
+    def draw(self, rng: np.random.Generator, again: Sequence[int]) -> Draws:
+        """The values of an excerpt.
+
+        rng: its first generator. again: the seed of its second one, which is made when needed.
+        """
         strength, count = self.augmentation, self._count
         remix = rng.random() < strength.remix
         swap = bool(rng.random() < strength.swap)
-        level = float(10 ** (strength.level_db * rng.standard_normal() / 20))
-        gains = 10 ** (strength.gain_db * rng.standard_normal(count) / 20)
+        level = _linear(strength.level_db, rng.standard_normal())
+        gains = _linear(strength.gain_db, rng.standard_normal(count))
         signs = rng.random(count) < strength.polarity
         dropped = rng.random(count) < self._drop
-        width = float(10 ** (strength.width_db * rng.standard_normal() / 20))
+        width = _linear(strength.width_db, rng.standard_normal())
         filters = strength.filter_db * rng.standard_normal((count, len(FILTER_KNOTS)))
-        speeds = 1.0 + strength.speed * rng.uniform(-1.0, 1.0, count)
-        gains[signs] *= -1.0
-        return Draws(remix, swap, level, width, gains, dropped, filters, speeds)
+        # Generator.uniform gives the same numbers in twice the time
+        speeds = rng.random(count)
+        speeds = 1.0 + strength.speed * (-1.0 + 2.0 * speeds) if strength.speed else np.ones(count)
+        if strength.polarity:
+            gains[signs] *= -1.0
+        draws = Draws(remix, swap, float(level), float(width), gains, dropped, filters, speeds)
+        if self._more:
+            self._draw_more(draws, np.random.default_rng(again))
+        return draws
 
-    def draw_more(self, draws: Draws, rng: np.random.Generator) -> None:
-        """Add the values of an excerpt's second generator."""
+    def _draw_more(self, draws: Draws, rng: np.random.Generator) -> None:
         strength, count = self.augmentation, self._count
         even = rng.uniform(0.0, 1.0, count)
         swaps = rng.random(count) < strength.swap_stems
@@ -184,6 +191,13 @@ class Drawer:
         draws.pan = pan if strength.pan else None
         draws.pitch = pitch if strength.pitch else None
         draws.tempo = tempo if strength.tempo else None
+
+
+def _linear(strength: float, normal: Any) -> Any:
+    """Linear gains of normal numbers times a strength in decibels."""
+    if not strength:
+        return np.ones(np.shape(normal)) if np.ndim(normal) else 1.0
+    return 10 ** (strength * normal / 20)
 
 
 def _between(bounds: tuple[float, float], share: Floats) -> Floats:

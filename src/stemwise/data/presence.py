@@ -148,12 +148,14 @@ def _starts(
     active: NDArray[np.bool_], rate: float, song: Song, samples: int, plays: bool, share: float
 ) -> NDArray[np.bool_]:
     """Of the frames at which an excerpt can start, those at which a wanted one does."""
-    length = int(np.ceil(samples / song.sample_rate * rate)) + 1
+    frames = samples / song.sample_rate * rate
+    # what plays must be well inside; what is silent, up to both borders
+    length = max(1, int(frames)) if plays else int(np.ceil(frames)) + 1
     last = int((song.samples - samples) / song.sample_rate * rate)
     before = np.concatenate([[0], np.cumsum(active)])
     starts = np.arange(last + 1)
     ends = np.minimum(starts + length, len(active))
     count = before[ends] - before[np.minimum(starts, len(active))]
-    enough = max(1.0, share * (length - 1))
+    enough = max(1.0, share * length)
     wanted: NDArray[np.bool_] = count >= enough if plays else count == 0
     return wanted

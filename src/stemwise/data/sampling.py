@@ -126,9 +126,7 @@ class Sampler:
     def plan(self, index: int) -> Plan:
         """What excerpt number `index` (>= 0) of this stream is read from and changed by."""
         rng = np.random.default_rng([self.seed, index])
-        draws = self._drawer.draw(rng)
-        if self.augmentation.draws_more:
-            self._drawer.draw_more(draws, np.random.default_rng([self.seed, index, 1]))
+        draws = self._drawer.draw(rng, again=(self.seed, index, 1))
         return self.scheme.choose(index, rng, draws)
 
     def excerpt(self, index: int) -> Batch:

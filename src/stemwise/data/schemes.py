@@ -63,11 +63,15 @@ class Scheme(ABC):
             stems.append(() if dropped[i] else (Clip(song, source, start, length, played[i]),))
             places[source] = LabelClip(song, start, length / layout.samples)
         # a label without stem belongs to its own song's mix
-        one_song = len({(song.name, start) for song, start in origins}) == 1
+        whole, start = origins[0]
+        one_song = all(song is whole and at == start for song, at in origins)
         other = places[layout.sources[0]] if one_song else None
-        silent = {source for source, out in zip(layout.sources, dropped, strict=True) if out}
+        if any(dropped):
+            left_out = {name for name, out in zip(layout.sources, dropped, strict=True) if out}
+        else:
+            left_out = set()
         labels = [
-            SILENT if source in silent else places.get(source, other)
+            SILENT if source in left_out else places.get(source, other)
             for source in layout.activity_sources
         ]
         if self.augmentation.equalise:
@@ -75,7 +79,8 @@ class Scheme(ABC):
                 1.0 if out else equaliser(song, source, self.augmentation.equalise_limit)
                 for (song, _), source, out in zip(origins, layout.sources, dropped, strict=True)
             ]
-        draws.gains[draws.dropped] = 0.0
+        if left_out:
+            draws.gains[draws.dropped] = 0.0
         return Plan(stems, [True] * len(stems), labels, draws, origins=_origins(origins))
 
     def from_mixture(self, song: Song, start: int, draws: Draws) -> Plan:

@@ -6,6 +6,7 @@ from a folder or from any URL that fsspec knows. Its tracks satisfy the `Song` p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -80,6 +81,11 @@ class StoredTrack:
         self.stems = tuple(one.name for one in record.signals if one.name != MIXTURE)
         self._files, self._kind, self._labels = files, dtype, labels
         self._rows = {one.name: row for row, one in enumerate(record.signals)}
+        self._scales = {one.name: one.scale for one in record.signals}
+        self._map: NDArray[Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_map": None}  # another process maps the file itself
 
     @property
     def has_mixture(self) -> bool:
@@ -88,7 +94,8 @@ class StoredTrack:
 
     def scale(self, source: str) -> float:
         """What stored numbers of a stem, or of "mixture", are multiplied by to be samples."""
-        return self.record.signals[self._row(source)].scale
+        scale = self._scales.get(source)
+        return self.record.signals[self._row(source)].scale if scale is None else scale
 
     def read_pcm(
         self, source: str, start: int, samples: int, out: NDArray[Any] | None = None
@@ -107,14 +114,16 @@ class StoredTrack:
             raise DataError(
                 f"track '{self.name}' ends at sample {self.samples}, before {start + samples}"
             )
-        first = self._row(source) * self.channels
-        size = self.dtype.itemsize
+        row = self._row(source)
+        if isinstance(self._files, LocalFiles) and self._files.mapped:
+            stored = self._mapped(self._files)[row, :, start : start + samples]
+            if out is None:
+                return stored
+            out[...] = stored  # a mono track's one channel goes into both
+            return out
         if out is None:
-            if isinstance(self._files, LocalFiles) and self._files.mapped:
-                begin, count = first * self.samples * size, self.channels * self.samples
-                planes = self._files.view(self.record.file, begin, count, self.dtype)
-                return planes.reshape(self.channels, self.samples)[:, start : start + samples]
             out = np.empty((self.channels, samples), self.dtype)
+        first, size = row * self.channels, self.dtype.itemsize
         ranges = [
             (((first + channel) * self.samples + start) * size, out[channel])
             for channel in range(self.channels)
@@ -169,6 +178,14 @@ class StoredTrack:
         at = levels_at(len(record.signals), record.channels, record.samples, self._kind)
         self._files.fill(record.file, [(at, levels)])
         return levels.astype(np.float32, copy=False)
+
+    def _mapped(self, files: LocalFiles) -> NDArray[Any]:
+        """All stored numbers (signal, channel, sample) in the file's memory map."""
+        if self._map is None:
+            shape = (len(self.record.signals), self.channels, self.samples)
+            stored = files.view(self.record.file, 0, math.prod(shape), self.dtype)
+            self._map = stored.reshape(shape)
+        return self._map
 
     def _row(self, source: str) -> int:
         row = self._rows.get(source)
