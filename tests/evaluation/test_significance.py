@@ -145,6 +145,7 @@ def test_two_perfect_opposites_differ_for_certain() -> None:
         ([[1, 2, math.nan, 1]], [0, 0, 1, 1], "NaN"),
         ([[1, 2, 3]], [0, 0, 1, 1], "one label per frame"),
         ([], [0, 0, 1, 1], "no scores"),
+        ([[1, 2, 3, 4], [1, 2, 3]], [0, 0, 1, 1], "one label per frame"),
     ],
 )
 def test_delong_refuses_what_has_no_variance(

@@ -72,20 +72,13 @@ def solve(between: Real, onto: Real) -> tuple[Real, Solver]:
     # references of any level weigh the same in what counts as singular
     scale = np.divide(1, np.sqrt(np.abs(energy)), where=energy > 0, out=np.zeros(references))
     column = scale[:, np.newaxis, np.newaxis]
-    matrix = _normal_matrix(between * column * scale[:, np.newaxis])
+    scaled = between * column * scale[:, np.newaxis]
     right = (onto * column).transpose(0, 2, 1).reshape(references * taps, estimates)
-    norm = float(np.abs(matrix).sum(axis=0).max())
+    solution = _solve_regular(_normal_matrix(scaled), right)
     solver: Solver = "cholesky"
-    # the transpose of a symmetric C array is what LAPACK reads without a copy
-    factor, failed = linalg.lapack.dpotrf(matrix.T, lower=1, clean=0)
-    if not failed:
-        reciprocal, _ = linalg.lapack.dpocon(factor, norm, uplo="L")
-        failed = reciprocal < len(matrix) * np.finfo(np.float64).eps
-    if failed:
+    if solution is None:
         solver = "pivoted"
-        solution = _solve_pivoted(matrix, right)
-    else:
-        solution, _ = linalg.lapack.dpotrs(factor, right, lower=1)
+        solution = _solve_pivoted(_normal_matrix(scaled), right)
     filters = solution.reshape(references, taps, estimates).transpose(0, 2, 1)
     return filters * column, solver
 
@@ -101,8 +94,23 @@ def _normal_matrix(between: Real) -> Real:
     return matrix.reshape(references * taps, references * taps)
 
 
+def _solve_regular(matrix: Real, right: Real) -> Real | None:
+    """Solve by Cholesky in the matrix's own memory; None where it is singular to rounding."""
+    norm = float(linalg.norm(matrix, 1))
+    # the transpose of a symmetric C array is what LAPACK can overwrite without a copy
+    factor, failed = linalg.lapack.dpotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
+    if failed:
+        return None
+    reciprocal, _ = linalg.lapack.dpocon(factor, norm, uplo="L")
+    if reciprocal < len(matrix) * np.finfo(np.float64).eps:
+        return None
+    solution: Real = linalg.lapack.dpotrs(factor, right, lower=1)[0]
+    return solution
+
+
 def _solve_pivoted(matrix: Real, right: Real) -> Real:
-    factor, pivots, rank, _ = linalg.lapack.dpstrf(matrix.T, lower=1)
+    """Solve with the largest set of independent rows, the others' unknowns zero."""
+    factor, pivots, rank, _ = linalg.lapack.dpstrf(matrix.T, lower=1, overwrite_a=1)
     chosen = pivots[:rank] - 1
     solution = np.zeros_like(right)
     solution[chosen], _ = linalg.lapack.dpotrs(factor[:rank, :rank], right[chosen], lower=1)

@@ -8,6 +8,7 @@ seconds first (`detection.median_per_second`) makes that milder.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -122,7 +123,7 @@ def delong(
 
 
 def au_roc_covariance(
-    scores: npt.ArrayLike | list[npt.ArrayLike], labels: npt.ArrayLike
+    scores: Sequence[npt.ArrayLike] | Real, labels: npt.ArrayLike
 ) -> tuple[Real, Real]:
     """AU-ROCs (detector,) and the covariance (detector, detector) of their estimates.
 
@@ -131,7 +132,7 @@ def au_roc_covariance(
     detector instead of O(n^2). Raises EvaluationError with fewer than two frames of a class, whose
     variance is undefined, for NaN, and for scores that do not fit the labels.
     """
-    stack = [detection.validate(row, labels) for row in np.asarray(scores, np.float64)]
+    stack = [detection.validate(row, labels) for row in scores]
     if not stack:
         raise EvaluationError("There are no scores to compare.")
     values, active = np.stack([row for row, _ in stack]), stack[0][1]
