@@ -159,13 +159,17 @@ def _line(scores: TrackScores) -> str:
         return f"{scores.name}: scored before with the same files and settings"
     from stemwise.evaluation.tables import track_scores
 
-    shown: dict[str, str] = {}
-    for row in track_scores(scores):
-        if row.target not in shown and not math.isnan(row.score):
-            shown[row.target] = f"{row.target} {row.score:.2f}"
-            unit = row.metric
-    figures = f"{unit} {', '.join(shown.values())}" if shown else "no score: all is silent"
-    return f"{scores.name}: {figures} ({scores.elapsed:.1f} s)"
+    known = [row for row in track_scores(scores) if not math.isnan(row.score)]
+    if not known:
+        return f"{scores.name}: no score: {_why_none(scores)}"
+    metric = known[0].metric
+    shown = {row.target: f"{row.target} {row.score:.2f}" for row in known if row.metric == metric}
+    return f"{scores.name}: {metric} {', '.join(shown.values())} ({scores.elapsed:.1f} s)"
+
+
+def _why_none(scores: TrackScores) -> str:
+    reasons = [reason for score in scores.scores for reason in score.reasons if reason]
+    return reasons[0] if reasons else "nothing was scored"
 
 
 def track_facts(scores: TrackScores) -> dict[str, Any]:
