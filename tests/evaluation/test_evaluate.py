@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stemwise.audio import Audio, resample
+import stemwise
+from stemwise.audio import Audio, read, resample
 from stemwise.errors import EvaluationError
 from stemwise.evaluation.bss_eval import bss_eval
 from stemwise.evaluation.evaluate import evaluate
+from stemwise.evaluation.record import read_record
+from stemwise.evaluation.tables import to_frame
 from track_sets import RATE, estimated, stems, write_set, write_track
 
 COLUMNS = ["track", "target", "problem", "metric", "time", "duration", "score", "level", "reason"]
@@ -104,6 +107,8 @@ def test_silence_does_not_raise_unless_asked() -> None:
     assert set(frame.reason) == {"reference of vocals silent in the whole track"}
     with pytest.raises(EvaluationError, match="reference of vocals silent in the whole track"):
         evaluate(references, estimated(stems()), RATE, silent="raise")
+    with pytest.raises(EvaluationError, match="uSDR of vocals: reference silent in the whole"):
+        evaluate(references, estimated(stems()), RATE, silent="raise", metrics=("usdr",))
 
 
 def bad(**changed: object) -> dict[str, object]:
@@ -145,3 +150,27 @@ def test_resampling_is_left_to_the_user(tmp_path: Path) -> None:
     }, rate=RATE // 2)  # fmt: skip
     with pytest.raises(EvaluationError, match="has 4000 Hz and the references have 8000 Hz"):
         evaluate(tmp_path / "song", tmp_path / "half")
+
+
+def test_musevals_regression_song(real_audio: Path) -> None:
+    """From the stem file to the frame, 16 bits as musdb; a step of the decoder moves 0.06 dB."""
+    path = real_audio / "Music Delta - 80s Rock.stem.mp4"
+    samples = read(path, stream=4).samples.shape[1]
+    random = np.random.RandomState(0)
+    estimates = {name: random.random_sample((samples, 2)).T for name in ("vocals", "accompaniment")}
+    ours = evaluate(path, estimates)
+    assert set(ours.problem) == {"vocals+accompaniment"}
+    theirs = to_frame([read_record(real_audio / "Music Delta - 80s Rock.museval.json")])
+    keys = ["target", "metric", "time"]
+    both = [one.set_index(keys).score.sort_index() for one in (ours, theirs)]
+    assert len(both[0]) == 2 * 4 * 6
+    assert (both[0] - both[1]).abs().max() < 0.1
+
+
+def test_the_three_lines_of_the_readme(real_audio: Path) -> None:
+    song = real_audio / "Music Delta - 80s Rock.stem.mp4"
+    stems = stemwise.load("band").separate(song).stems
+    scores = stemwise.evaluate(song, stems)
+    medians = scores.groupby(["target", "metric"]).score.median()
+    assert medians["vocals", "SDR"] > 3
+    assert set(scores.problem) == {"vocals+drums+bass+other"}

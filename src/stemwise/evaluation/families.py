@@ -57,7 +57,7 @@ def _v4(task: Task, facts: Facts) -> list[Score]:
     reasons = [_named(reason, task.problem.sources) for reason in result.silent]
     whole = next((one for one in reasons if one is not None and "whole track" in one), None)
     if whole is not None and settings.silent == "raise":
-        raise EvaluationError(f"{whole}: leave that source out, or let silence be nan")
+        raise EvaluationError(whole + REMEDY)
     return _windowed(task, table, list(result.times), duration, loud, reasons)
 
 
@@ -158,6 +158,9 @@ def _whole(task: Task, metric: str, values: Sequence[float], reason: str) -> lis
     samples = task.references.samples
     loud = levels(task.estimates, samples, samples)
     reasons = [reason if math.isnan(one) else None for one in values]
+    for target, why_not in zip(task.problem.sources, reasons, strict=True):
+        if why_not is not None and task.settings.silent == "raise":
+            raise EvaluationError(f"{metric} of {target}: {why_not}{REMEDY}")
     found = []
     for index, target in enumerate(task.problem.sources):
         if target in task.problem.reported:
@@ -212,6 +215,7 @@ def _si_sdr(task: Task, facts: Facts) -> list[Score]:
     return _whole(task, "SI-SDR", values, "reference or estimate silent in the whole track")
 
 
+REMEDY = ": leave that source out, or let silence be nan"
 SILENT_REFERENCE = "reference silent in the whole track"
 NEVER_SILENT = "the reference is silent in no window"
 

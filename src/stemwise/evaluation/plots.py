@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stemwise.audio import PartFile
+from stemwise.audio.part import output_errors
 from stemwise.errors import OutputError
 from stemwise.evaluation.problems import in_order
 from stemwise.evaluation.scores import METRICS
@@ -62,7 +63,7 @@ def write_plots(path: Path, frame: pd.DataFrame) -> None:
             handles, methods, loc="outside upper center", ncols=len(methods), frameon=False
         )
     make_folder(path.parent)
-    with PartFile(path) as part:
+    with output_errors(path), PartFile(path) as part:
         kind = path.suffix.lower().lstrip(".")
         # without date and random names, the same scores give the same file
         metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}

@@ -17,6 +17,7 @@ from typing import Any
 
 from stemwise import __version__
 from stemwise.audio import PartFile
+from stemwise.audio.part import output_errors
 from stemwise.errors import EvaluationError
 from stemwise.evaluation.pairs import Pair
 from stemwise.evaluation.problems import ACCOMPANIMENT, VOCALS, in_order
@@ -116,7 +117,7 @@ def fingerprint(files: Sequence[Path]) -> dict[str, list[int]]:
 def write_record(path: Path, scores: TrackScores) -> None:
     """Write a track's file; it has its name only when it is whole. Raises OutputError."""
     make_folder(path.parent)
-    with PartFile(path) as part:
+    with output_errors(path), PartFile(path) as part:
         text = json.dumps(scores.to_json(), ensure_ascii=False)
         part.temporary.write_text(text + "\n", encoding="utf-8")
 

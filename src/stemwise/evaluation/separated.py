@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,17 +45,21 @@ class Separated:
         """Gives the callback that is told how far a track is."""
 
     def to_json(self) -> dict[str, Any]:
-        """The network, its configuration and a hash of its weights: what decides about stems."""
+        """The network, a hash of its weights, the device: what decides about stems."""
+        return {
+            "model": self.name,
+            "network": self.separator.kind,
+            "weights": self._weights,
+            "device": str(self.engine.device),
+        }
+
+    @cached_property
+    def _weights(self) -> str:
         digest = hashlib.sha256()
         for key, value in sorted(self.separator.state_dict().items()):
             digest.update(key.encode())
             digest.update(np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
-        return {
-            "model": self.name,
-            "network": self.separator.kind,
-            "weights": digest.hexdigest(),
-            "device": str(self.engine.device),
-        }
+        return digest.hexdigest()
 
     def __call__(self, pair: Pair, folder: Path, check: Check) -> Mapping[str, tuple[Part, ...]]:
         """Separate a track's mixture into files in `folder`; returns their places."""

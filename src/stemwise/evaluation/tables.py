@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stemwise.audio import PartFile
+from stemwise.audio.part import output_errors
 from stemwise.errors import EvaluationError, OutputError, hint
 from stemwise.evaluation.problems import in_order
 from stemwise.evaluation.record import TrackScores, find_records, read_record
@@ -249,7 +250,7 @@ def write_rows(path: Path, frame: pd.DataFrame, text: str) -> None:
     check_table(path)
     make_folder(path.parent)
     suffix = path.suffix.lower()
-    with PartFile(path) as part:
+    with output_errors(path), PartFile(path) as part:
         if suffix == ".csv":
             frame.to_csv(part.temporary, index=False)
         elif suffix == ".parquet":
