@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -286,6 +288,18 @@ def test_http_servers(server: tuple[str, type[_Server]], tracks: list[Track]) ->
     handler.ranges = False
     with pytest.raises(DataError, match="must support byte ranges"):
         open_store(url).tracks[0].read_stem("vocals", 0, 100)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_stream_too(
+    server: tuple[str, type[_Server]], tracks: list[Track], method: str
+) -> None:
+    track = open_store(server[0]).tracks[0]
+    expected = track.read_stem("vocals", 9000, 100)
+    context = multiprocessing.get_context(method)
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        found = pool.submit(track.read_stem, "vocals", 9000, 100).result(timeout=60)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_s3_servers(folder: Path, tracks: list[Track], monkeypatch: pytest.MonkeyPatch) -> None:
