@@ -20,7 +20,11 @@ References = Annotated[
 ]
 Metrics = Annotated[
     str,
-    typer.Option("--metrics", metavar="NAME,...", help="v4, v3, v3-images, usdr, si-sdr ..."),
+    typer.Option(
+        "--metrics",
+        metavar="NAME,...",
+        help="v4, v3, v3-images, usdr, si-sdr, mse, non-vocal.",
+    ),
 ]
 Window = Annotated[float, typer.Option("--window", help="Seconds of a window of BSS Eval v4.")]
 Hop = Annotated[float, typer.Option("--hop", help="Seconds from one window to the next.")]
@@ -83,7 +87,7 @@ def evaluate(
     references: References,
     estimates: Annotated[
         Path | None,
-        typer.Argument(metavar="[ESTIMATES]", help="Laid out as REFERENCES; not with --model."),
+        typer.Argument(metavar="ESTIMATES", help="Laid out as REFERENCES; not with --model."),
     ] = None,
     model: Annotated[
         str | None,

@@ -208,12 +208,13 @@ def finish(
     from stemwise.evaluation.tables import write_table
 
     if frame is not None and not frame.empty:
+        plots = [file for file in where.files if file.suffix.lower() in PLOTS]
         for file in where.files:
-            if file.suffix.lower() in PLOTS:
-                write_plots(file, frame)
-            else:
+            if file not in plots:
                 write_table(file, frame, where.tracks)  # type: ignore[arg-type]
         _print(frame, where)
+        for file in plots:
+            write_plots(file, frame)
     if broken:
         if count > 1:
             typer.echo(f"{len(broken)} of {count} tracks failed:", err=True)

@@ -172,7 +172,8 @@ def _mean_level(levels: np.ndarray, weights: np.ndarray | None = None) -> float:
 def rows(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """A set's table as people read it: titles, and a line per target and problem.
 
-    The last columns count the windows that have no SDR, and tell the estimate's level in them.
+    The last columns count the tracks and the windows that have an SDR and have none, and tell the
+    estimate's level where there is none.
     """
     metrics = [name for name in METRICS if name in set(table["metric"])]
     methods = list(dict.fromkeys(table["method"])) if "method" in table.columns else [None]
@@ -190,7 +191,8 @@ def rows(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
                 line = [] if method is None else [str(method)]
                 line += [target, problem.replace("+", ", ")]
                 line += [_number(name, one) for name in metrics]
-                line.append(str(int(one["tracks"].max())))
+                main = WINDOWED if WINDOWED in one.index else one.index[0]
+                line.append(str(int(one["tracks"][main])))
                 lines.append([*line, *(_left_out(one) if windowed else ())])
     return titles, lines
 
