@@ -16,7 +16,7 @@ import soundfile
 
 from stemwise.audio.part import PartFile
 from stemwise.data import prepare as preparing
-from stemwise.data import store_write
+from stemwise.data import signals, store_write
 from stemwise.data.folder import read_folder
 from stemwise.data.prepare import Done, prepare
 from stemwise.data.store import open_store
@@ -126,7 +126,7 @@ def test_killed_at_random_times(
     root: Path, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(0)
-    blocks = store_write.signal_blocks
+    blocks = signals.signal_blocks
 
     def slow_blocks(*arguments: object) -> object:
         for block in blocks(*arguments):  # type: ignore[arg-type]

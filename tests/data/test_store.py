@@ -20,7 +20,7 @@ from stemwise.activity import Activity, write_activity
 from stemwise.data.folder import read_folder
 from stemwise.data.prepare import prepare
 from stemwise.data.store import Store, open_store
-from stemwise.data.track import Part, Track
+from stemwise.data.track import Part, Track, labels_from_stems
 from stemwise.errors import DataError
 
 RATE = 8000
@@ -218,6 +218,28 @@ def test_levels_are_mean_squares_of_blocks(folder: Path, tracks: list[Track]) ->
     assert found == pytest.approx(together, rel=1e-5)
     with pytest.raises(DataError, match="has no levels of 'bass'"):
         track.levels("bass")
+
+
+def test_labels_come_from_stems_where_there_are_none(tmp_path: Path) -> None:
+    tracks = songs(tmp_path / "songs", 3)
+    for number in (1, 2):
+        [path] = tmp_path.glob(f"songs/song {number}*/activity.csv")
+        path.unlink()
+    tracks = read_folder(tmp_path / "songs")
+    # the first has labels, the second a mixture that is not the sum of its stems
+    store = prepare(tracks, tmp_path / "store", labels=True)
+    found = [track.labels for track in store.tracks]
+    assert found[0] is not None
+    assert tracks[0].labels is not None
+    np.testing.assert_array_equal(found[0].probabilities, tracks[0].labels.probabilities)
+    assert found[1] is None
+    expected = labels_from_stems(tracks[2])
+    assert found[2] is not None
+    assert found[2].sources == expected.sources
+    np.testing.assert_allclose(found[2].probabilities, expected.probabilities, atol=1e-6)
+    assert (found[2].frame_rate, found[2].duration) == (expected.frame_rate, expected.duration)
+    with pytest.raises(DataError, match="labels are computed from all stems"):
+        prepare(tracks, tmp_path / "other", labels=True, sources=["vocals"])
 
 
 def test_memory_urls(folder: Path, tracks: list[Track]) -> None:

@@ -33,6 +33,10 @@ def prepare(
     ] = None,
     split: Annotated[str | None, typer.Option(help="Only train, validation or test [all].")] = None,
     dtype: Annotated[str, typer.Option(help="int16, float16 or float32.")] = "int16",
+    labels: Annotated[
+        bool,
+        typer.Option("--labels", help="Compute activity from the stems where there are no labels."),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes [one per core].", show_default=False)
     ] = None,
@@ -70,6 +74,7 @@ def prepare(
             channels=1 if mono else None,
             sources=None if sources is None else _names(sources),
             dtype=next(one for one in DTYPES if one == dtype),
+            labels=labels,
             workers=workers or _cores(),
             origin=Origin(kind=kind, root=str(root), split=split),
             broken=broken,

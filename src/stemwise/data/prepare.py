@@ -62,6 +62,7 @@ def prepare(
     channels: int | None = None,
     sources: Sequence[str] | None = None,
     dtype: Dtype = "int16",
+    labels: bool = False,
     workers: int = 1,
     origin: Origin | None = None,
     broken: list[str] | None = None,
@@ -78,6 +79,8 @@ def prepare(
         sources: stems to keep; None keeps all. Where stems are left out, the mixture is stored.
         dtype: int16 (nothing is clipped: what exceeds full scale gets a larger scale), float16,
             float32.
+        labels: compute labels (MedleyDB's activation confidence) for tracks that have none and
+            whose stems are the whole mixture.
         workers: processes.
         origin: the data set; with a root, source paths are kept relative to it.
         broken: where to append a sentence for each track that cannot be prepared, and leave it
@@ -90,11 +93,14 @@ def prepare(
     """
     folder, tracks = Path(folder), list(tracks)
     _check(tracks, sources)
+    if labels and sources is not None:
+        raise DataError("labels are computed from all stems: leave out the sources, or the labels")
     settings = Settings(
         sample_rate=sample_rate,
         channels=channels,
         sources=None if sources is None else tuple(sources),
         dtype=dtype,
+        labels=labels,
     )
     origin = origin or Origin()
     root = Path(os.path.abspath(origin.root)) if origin.root else None

@@ -21,16 +21,10 @@ from numpy.typing import NDArray
 from stemwise.activity import Activity
 from stemwise.audio.format import Samples
 from stemwise.data.levels import ACTIVE_FLOOR, PER_SECOND, LevelMeter
+from stemwise.data.signals import ACCOMPANIMENT, VOCALS, signal_blocks, with_derived
 from stemwise.data.store import MIXTURE, StoredTrack
 from stemwise.data.store_manifest import Level, Settings
-from stemwise.data.store_write import (
-    ACCOMPANIMENT,
-    VOCALS,
-    Job,
-    signal_blocks,
-    with_derived,
-    write_bytes,
-)
+from stemwise.data.store_write import Job, write_bytes
 from stemwise.data.track import Part, Track
 from stemwise.errors import AudioError, DataError
 

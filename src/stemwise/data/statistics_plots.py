@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from stemwise.audio.part import PartFile, output_errors
 from stemwise.data.levels import ACTIVE_FLOOR
+from stemwise.data.signals import ACCOMPANIMENT, VOCALS
 from stemwise.data.statistics import SetStatistics
-from stemwise.data.store_write import ACCOMPANIMENT, VOCALS
 from stemwise.errors import StemwiseError
 
 if TYPE_CHECKING:

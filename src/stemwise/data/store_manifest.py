@@ -127,12 +127,16 @@ class TrackRecord(_Record):
 
 
 class Settings(_Record):
-    """How every track was written; None: as it is in its files."""
+    """How every track was written; None: as it is in its files.
+
+    labels: whether tracks without any have labels computed from their stems.
+    """
 
     sample_rate: int | None = None
     channels: int | None = None
     sources: tuple[str, ...] | None = None
     dtype: Dtype = "int16"
+    labels: bool = False
 
 
 class Origin(_Record):

@@ -16,11 +16,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwise.activity import Activity
-from stemwise.audio import AudioReader, PartFile, StreamResampler, probe
+from stemwise.activity import Activity, confidence_from_envelopes, stem_envelope
+from stemwise.audio import PartFile, StreamResampler, probe
 from stemwise.audio.format import Samples
 from stemwise.audio.part import output_errors
 from stemwise.data.levels import LevelMeter
+from stemwise.data.signals import signal_blocks, with_derived
 from stemwise.data.store import MIXTURE
 from stemwise.data.store_manifest import (
     CHUNK,
@@ -40,8 +41,8 @@ from stemwise.data.store_manifest import (
 from stemwise.data.track import Part, Track
 from stemwise.errors import AudioError, DataError
 
-VOCALS, ACCOMPANIMENT = "vocals", "accompaniment"
 _FULL = 32768.0
+_MISSING = 0.1  # of a mixture's energy may be in none of its stems, e.g. by their coding
 _MEASURED = 10  # seconds per piece while levels are measured
 Check = Callable[[], None]
 
@@ -118,8 +119,7 @@ def write_track(job: Job, check: Check = lambda: None) -> TrackRecord:
         raise DataError(f"track '{track.name}' has no samples")
     files = [(path, *fingerprint(path)) for path in job.files]
     try:
-        labels = track.labels
-        content = _write_data(job, labels, check)
+        content = _write_data(job, track.labels, check)
     except AudioError as error:
         raise DataError(str(error)) from error
     record = TrackRecord(
@@ -128,7 +128,6 @@ def write_track(job: Job, check: Check = lambda: None) -> TrackRecord:
         file=file_name(track.name),
         sample_rate=job.sample_rate,
         samples=job.samples,
-        labels=None if labels is None else _described(labels),
         sources=tuple(_source(job, *file) for file in files),
         **content,
     )
@@ -147,6 +146,8 @@ def _write_data(job: Job, labels: Activity | None, check: Check) -> dict[str, An
             for row, (name, parts) in enumerate(job.described())
         )
         levels, powers = writer.measure(signals)
+        if labels is None and job.settings.labels:
+            labels = writer.labels(signals)
         end = levels_at(len(signals), channels, job.samples, job.settings.dtype)
         writer.append(end, powers)
         if labels is not None:
@@ -159,6 +160,7 @@ def _write_data(job: Job, labels: Activity | None, check: Check) -> dict[str, An
             "channels": channels,
             "signals": signals,
             "levels": levels,
+            "labels": None if labels is None else _described(labels),
             "bytes": file.tell(),
             "sha256": whole,
             "chunks": chunks,
@@ -264,6 +266,28 @@ class _Writer:
         stereo *= np.float32(signal.scale)
         return stereo
 
+    def labels(self, signals: Sequence[Signal]) -> Activity | None:
+        """MedleyDB's activation confidence; None where the stems are not the whole mixture."""
+        rate, samples = self._job.sample_rate, self._job.samples
+        envelopes = {}
+        total = np.zeros((2, samples), np.float32)
+        mixture: Samples | None = None
+        for row, one in enumerate(signals):
+            self._check()
+            signal = self._read(row, one, 0, samples)
+            if one.name == MIXTURE:
+                mixture = signal
+            else:
+                total += signal
+                envelopes[one.name] = stem_envelope(signal, rate)
+        if len(envelopes) < 2:
+            return None
+        if mixture is not None:
+            missing = np.square(mixture - total).mean(dtype=np.float64)
+            if missing > _MISSING * np.square(mixture).mean(dtype=np.float64):
+                return None
+        return confidence_from_envelopes(envelopes, samples / rate)
+
     def append(self, at: int | None, rows: NDArray[np.float32]) -> None:
         """Write rows of float32 from byte `at` on, or where the last ones ended."""
         end = self._file.seek(0, os.SEEK_END)
@@ -275,89 +299,6 @@ class _Writer:
         with output_errors(self._target):
             self._file.seek(place)
             self._file.write(np.ascontiguousarray(numbers).data)
-
-
-def with_derived(signals: dict[str, Samples]) -> dict[str, Samples]:
-    """Signals (2, sample) of one song, and its mixture and accompaniment where they follow.
-
-    The accompaniment is the sum of the stems besides the vocals; where there is no other, the
-    mixture without the vocals.
-    """
-    stems = {name: one for name, one in signals.items() if name != MIXTURE}
-    derived = dict(signals)
-    if MIXTURE not in derived:
-        derived[MIXTURE] = np.sum(list(stems.values()), axis=0, dtype=np.float32)
-    if VOCALS in stems and ACCOMPANIMENT not in stems:
-        others = [one for name, one in stems.items() if name != VOCALS]
-        if others:
-            derived[ACCOMPANIMENT] = np.sum(others, axis=0, dtype=np.float32)
-        elif MIXTURE in signals:
-            derived[ACCOMPANIMENT] = signals[MIXTURE] - stems[VOCALS]
-    return derived
-
-
-def signal_blocks(
-    parts: Sequence[Part], samples: int, sample_rate: int, channels: int
-) -> Iterator[Samples]:
-    """The sum of parts in blocks (channel, sample), `samples` samples in all.
-
-    Two channels become one by their mean, one becomes two by doubling. Raises DataError for a part
-    that is shorter, has another sample rate or more than two channels, and AudioError.
-    """
-    readers: list[AudioReader] = []
-    try:
-        for part in parts:
-            reader = AudioReader(part.path, stream=part.stream, warn=False)
-            readers.append(reader)
-            if reader.sample_rate != sample_rate:
-                raise DataError(
-                    f"{part.path} has {reader.sample_rate} Hz and its track {sample_rate} Hz: "
-                    "bring its files to one rate"
-                )
-        streams = [iter(reader) for reader in readers]
-        done = 0
-        while done < samples:
-            blocks = [next(stream, None) for stream in streams]
-            total: Samples | None = None
-            for part, block in zip(parts, blocks, strict=True):
-                if block is None:
-                    raise _ends_early(part, done, samples, sample_rate)
-                fitted = _fitted(part, block, channels)[:, : samples - done]
-                if total is not None and fitted.shape != total.shape:
-                    short = min(fitted.shape[1], total.shape[1])
-                    raise _ends_early(part, done + short, samples, sample_rate)
-                total = fitted if total is None else total + fitted
-            assert total is not None
-            done += total.shape[1]
-            yield total
-    finally:
-        for reader in readers:
-            reader.close()
-
-
-def _ends_early(part: Part, at: int, samples: int, sample_rate: int) -> DataError:
-    return DataError(
-        f"{part.path} ends at {at / sample_rate:.2f} s, before its track does at "
-        f"{samples / sample_rate:.2f} s: it is damaged, replace it"
-    )
-
-
-def _fitted(part: Part, block: Samples, channels: int) -> Samples:
-    """A block of a part's file as `channels` channels."""
-    if part.channel is not None:
-        if part.channel >= len(block):
-            raise DataError(
-                f"{part.path} has {len(block)} channels, and its track needs channel "
-                f"{part.channel + 1} of it"
-            )
-        block = block[part.channel : part.channel + 1]
-    if len(block) > 2:
-        raise DataError(f"{part.path} has {len(block)} channels; stems must be mono or stereo")
-    if len(block) == channels:
-        return block
-    if channels == 1:
-        return np.asarray(block.mean(axis=0, keepdims=True))
-    return np.repeat(block, 2, axis=0)
 
 
 def _channels(job: Job) -> int:
