@@ -20,6 +20,7 @@ from stemwise.activity import Activity, write_activity
 from stemwise.data.folder import read_folder
 from stemwise.data.prepare import prepare
 from stemwise.data.store import Store, open_store
+from stemwise.data.store_manifest import data_bytes, dump_manifest, file_name
 from stemwise.data.track import Part, Track, labels_from_stems
 from stemwise.errors import DataError
 
@@ -218,6 +219,42 @@ def test_levels_are_mean_squares_of_blocks(folder: Path, tracks: list[Track]) ->
     assert found == pytest.approx(together, rel=1e-5)
     with pytest.raises(DataError, match="has no levels of 'bass'"):
         track.levels("bass")
+
+
+def sparse(store: Store, folder: Path, count: int, minutes: int) -> None:
+    """A store of `count` songs of silence, whose files are holes."""
+    (folder / "tracks").mkdir(parents=True)
+    records = []
+    for number in range(count):
+        changes = {"name": f"song {number}", "file": file_name(f"song {number}")}
+        more = {"sample_rate": 44100, "samples": minutes * 60 * 44100}
+        record = store.tracks[0].record.model_copy(update={**changes, **more})
+        size = data_bytes(record, "int16")
+        records.append(record.model_copy(update={"bytes": size}))
+        with open(folder / record.file, "wb") as file:
+            file.truncate(size)
+    manifest = store.manifest.model_copy(update={"tracks": tuple(records)})
+    (folder / "store.json").write_bytes(dump_manifest(manifest))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_memory_and_open_files_stay_the_same(folder: Path, tmp_path: Path) -> None:
+    def resident() -> float:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+    sparse(open_store(folder), tmp_path / "large", 200, minutes=5)
+    store = open_store(tmp_path / "large")
+    assert sum(track.record.bytes for track in store.tracks) > 20e9
+    rng = np.random.default_rng(0)
+    batch = np.zeros((2, 6 * 44100), np.int16)
+    before, files = resident(), len(list(Path("/proc/self/fd").iterdir()))
+    for track in store.tracks * 2:
+        start = int(rng.integers(track.samples - batch.shape[1]))
+        track.read_pcm("vocals", start, batch.shape[1], batch)
+        assert track.labels is not None
+    assert resident() - before < 30  # 400 excerpts have 423 MB
+    assert len(list(Path("/proc/self/fd").iterdir())) == files
 
 
 def test_labels_come_from_stems_where_there_are_none(tmp_path: Path) -> None:
