@@ -61,7 +61,7 @@ def test_broken_tracks(stemwise: Stemwise, place: Path) -> None:
 
 
 def test_wrong_commands(stemwise: Stemwise, place: Path) -> None:
-    assert "two sets are named 'stored'" in stemwise("stats", "stored", "stored").err
+    assert "two data sets are named 'stored'" in stemwise("stats", "stored", "stored").err
     assert stemwise("stats", "nothing").status == 1
     assert "is not a folder" in stemwise("stats", "nothing").err
     assert "use the kind 'ikala'" in stemwise("stats", "rwc=ikala").err

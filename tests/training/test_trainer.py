@@ -289,6 +289,14 @@ def test_the_command_trains_a_model_that_loads(songs: Path, tmp_path: Path) -> N
         assert next(csv.reader(file)) == ["step", "kind", "figures"]
 
 
+def test_a_store_trains_what_its_folder_does(songs: Path, tmp_path: Path) -> None:
+    assert run(["prepare", "folder", str(songs), str(tmp_path / "store"), "--quiet"]) == 0
+    recipe_file = write_recipe(tmp_path / "r.yaml", steps=3)
+    for name, place in (("a", songs), ("b", tmp_path / "store")):
+        assert run(command(recipe_file, place, tmp_path / name)) == 0
+    assert_same_run(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
+
+
 def test_the_command_says_what_is_wrong(
     songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

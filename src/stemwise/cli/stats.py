@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.table import Table
 
+    from stemwise.data.places import Place
     from stemwise.data.statistics import SetStatistics, SongStatistics
     from stemwise.data.track import Track
     from stemwise.errors import DataError
@@ -43,6 +44,7 @@ def stats(
     quiet: Quiet = False,
 ) -> None:
     """Vocal activity, vocal-to-accompaniment ratio, loudness and energy per source of data sets."""
+    from stemwise.data.places import name_places
     from stemwise.data.statistics import SetStatistics, write_tables
     from stemwise.data.statistics_plots import FORMATS, plot_energy, plot_vocals
     from stemwise.stem_output import make_folder
@@ -50,8 +52,8 @@ def stats(
     one_of("--format", format, FORMATS)
     broken: list[str] | None = [] if skip_broken else None
     gathered: list[SetStatistics] = []
-    for name, (kind, place) in _named(sets).items():
-        songs = _songs(kind, place, split, workers, broken)
+    for name, place in name_places(sets).items():
+        songs = _songs(place, split, workers, broken)
         gathered.append(SetStatistics(name, tuple(songs)))
     if not quiet:
         _print(gathered)
@@ -70,40 +72,17 @@ def stats(
         raise typer.Exit(1)
 
 
-def _named(sets: Sequence[str]) -> dict[str, tuple[str | None, str]]:
-    """Every set under its name: its kind (None for a store), and its folder or URL."""
-    from stemwise.data.sets import READERS, detect_kind
-    from stemwise.data.store_manifest import MANIFEST
-
-    named: dict[str, tuple[str | None, str]] = {}
-    for text in sets:
-        name, kind, place = None, None, text
-        head, equals, tail = place.partition("=")
-        if equals and head not in READERS and not Path(place).exists() and "/" not in head:
-            name, place = head, tail
-            head, equals, tail = place.partition("=")
-        if equals and head in READERS:
-            kind, place = head, tail
-        elif "://" not in place and not (Path(place) / MANIFEST).exists():
-            kind = detect_kind(place)
-        name = name or place.rstrip("/").rpartition("/")[2] or place
-        if name in named:
-            raise typer.BadParameter(f"two sets are named {name!r}: name one as NAME={text}.")
-        named[name] = (kind, place)
-    return named
-
-
 def _songs(
-    kind: str | None, place: str, split: str | None, workers: int, broken: list[str] | None
+    place: Place, split: str | None, workers: int, broken: list[str] | None
 ) -> list[SongStatistics]:
     from stemwise.data.sets import read_set
     from stemwise.data.statistics import of_stored
     from stemwise.data.store import open_store
     from stemwise.errors import DataError
 
-    if kind is None:
-        return [of_stored(track) for track in open_store(place).split(split)]
-    tracks = read_set(kind, place, split, broken=broken)
+    if place.kind is None:
+        return [of_stored(track) for track in open_store(place.where).split(split)]
+    tracks = read_set(place.kind, place.where, split, broken=broken)
     songs: list[SongStatistics] = []
     for track, found in zip(tracks, _measured(tracks, workers), strict=True):
         if not isinstance(found, DataError):
@@ -113,7 +92,8 @@ def _songs(
         else:
             broken.append(f"{track.name}: {found}")
     if not songs:
-        raise DataError(f"{place} has no track that can be read: {(broken or ['it is empty'])[-1]}")
+        reason = (broken or ["it is empty"])[-1]
+        raise DataError(f"{place.where} has no track that can be read: {reason}")
     return songs
 
 

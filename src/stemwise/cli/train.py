@@ -14,9 +14,16 @@ def train(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe.")
     ] = None,
     data: Annotated[
-        list[Path] | None, typer.Option("--data", help="Folder of training tracks; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--data",
+            metavar="SET",
+            help="Training songs: a store, a folder, KIND=ROOT or NAME=SET; repeatable.",
+        ),
     ] = None,
-    validation: Annotated[Path | None, typer.Option(help="Folder of held-out tracks.")] = None,
+    validation: Annotated[
+        str | None, typer.Option(metavar="SET", help="Held-out songs [the split validation].")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Folder for checkpoints, logs and models.")
     ] = None,
@@ -32,26 +39,27 @@ def train(
         bool, typer.Option("--tensorboard", help="Write TensorBoard logs.")
     ] = False,
 ) -> None:
-    """Train a recipe on folders of tracks (<track>/<source>.wav or .flac)."""
-    from stemwise.data.folder import SPLITS, read_folder
+    """Train a recipe on stores or folders of tracks (<track>/<source>.wav or .flac)."""
+    from stemwise.data.places import name_places
     from stemwise.errors import OutputError, StemwiseError
     from stemwise.training.recipe import load_recipe
     from stemwise.training.trainer import Trainer
 
     if not data or out is None:
-        raise StemwiseError("training needs --data and --out; name a folder for each")
+        raise StemwiseError("training needs --data and --out; name a data set and a folder")
     loaded = load_recipe(recipe, overrides or ())
-    tracks = []
-    for folder in data:
-        split = "train" if (folder / "train").is_dir() else None
-        tracks += read_folder(folder, split)
+    places = name_places(data)
+    tracks = {name: place.songs_for("train") for name, place in places.items()}
     if validation is not None:
-        split = "validation" if (validation / "validation").is_dir() else None
-        held_out = read_folder(validation, split)
-    elif (data[0] / "train").is_dir() and (data[0] / SPLITS[1]).is_dir():
-        held_out = read_folder(data[0], SPLITS[1])
+        [held] = name_places([validation]).values()
+        held_out = held.songs_for("validation")
     else:
-        held_out = []
+        held_out = [
+            song
+            for place in places.values()
+            for song in place.songs()
+            if song.split == "validation"
+        ]
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file; give a folder")
     trainer = Trainer(
