@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stemwise import __version__
 from stemwise.errors import EvaluationError, OutputError
 from stemwise.evaluation.pairs import Pair, find_pairs
 from stemwise.evaluation.record import (
@@ -174,7 +175,8 @@ def test_real_museval_file(real_audio: Path) -> None:
 def test_a_record_says_what_it_is_of(tmp_path: Path) -> None:
     found, scores = pair(tmp_path)
     path = record_path(tmp_path / "run", found)
-    settings, inputs = {**Settings().to_json(), "estimates": {"files": True}}, scores.inputs
+    more = {"estimates": {"files": True}, "stemwise": __version__}
+    settings, inputs = {**Settings().to_json(), **more}, scores.inputs
     assert scores.settings == settings
     assert len(inputs) == 4
     write_record(path, scores)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from stemwise import __version__
 from stemwise.data.track import Part
 from stemwise.errors import Cancelled, StemwiseError
 from stemwise.evaluation.families import score
@@ -146,7 +147,8 @@ class _Run:
 
     def _identity(self, pair: Pair) -> tuple[dict[str, Any], dict[str, list[int]]]:
         estimated = {"files": True} if self.estimator is None else self.estimator.to_json()
-        settings = {**self.settings.to_json(), "estimates": estimated}
+        # another release may score otherwise
+        settings = {**self.settings.to_json(), "estimates": estimated, "stemwise": __version__}
         return settings, fingerprint(pair.inputs())
 
     def _known(
