@@ -54,8 +54,13 @@ class StoredArraySong(ArraySong):
     def scale(self, source: str) -> float:
         return 1 / 20000
 
-    def read_pcm(self, source: str, start: int, samples: int, out: np.ndarray) -> np.ndarray:
-        out[:] = np.rint(self.read_stem(source, start, samples) * 20000)
+    def read_pcm(
+        self, source: str, start: int, samples: int, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        stored = np.rint(self.read_stem(source, start, samples) * 20000).astype(np.int16)
+        if out is None:
+            return stored
+        out[:] = stored
         return out
 
 

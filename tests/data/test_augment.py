@@ -159,6 +159,19 @@ def test_stored_numbers_become_samples_with_their_gains() -> None:
     torch.testing.assert_close(filtered.stems, expected.stems, atol=3e-4, rtol=0)
 
 
+def test_mixing_while_reading_gives_the_same_bits() -> None:
+    every = {"gain_db": 2.0, "swap": 0.5, "pan": 0.5, "swap_stems": 0.5, "polarity": 0.5}
+    draw = sampler(StoredArraySong, **every, width_db=2.0, drop={"bass": 0.5}, level_db=1.0)
+    plans = [draw.plan(i) for i in range(8)]
+    early, late = (read_plans(plans, draw.layout, mix=mix) for mix in (True, False))
+    assert early.stems.dtype == torch.float32
+    assert late.stems.dtype == torch.int16
+    assert bits(augment.apply(early).stems + 0.0, augment.apply(late).stems + 0.0)
+    filtered = sampler(StoredArraySong, **every, filter_db=2.0)
+    one = read_plans([filtered.plan(0)], filtered.layout, mix=True)
+    assert one.stems.dtype == torch.int16, "filters come first, on the device"
+
+
 def test_width_scales_the_side_of_the_whole_mix_alone() -> None:
     raw = batch_of(sampler(width_db=6.0), 4)
     done = augment.apply(raw).stems

@@ -7,10 +7,14 @@ numbers of a store into float32. What was not drawn costs nothing and changes no
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from torch import Tensor
 
@@ -19,7 +23,7 @@ from stemwise.data.draws import FILTER_KNOTS
 from stemwise.data.vocoder import shift_pitch, stretch
 
 _BUFFER = 1024
-"""Samples that NumPy converts at a time: few enough to stay in the fastest cache."""
+Floats = NDArray[np.float32]
 
 
 def apply(batch: Batch, channels: int = 2) -> Batch:
@@ -38,16 +42,11 @@ def apply(batch: Batch, channels: int = 2) -> Batch:
             stems, batch.filters, batch.sample_rate, shelves=batch.shelves, bands=batch.bands
         )
     stems = stems[..., :samples]
-    gains = batch.gains * batch.level[:, None]
-    gains = gains if scale is None else gains * scale
-    swaps = batch.swap[:, None].expand(gains.shape)
-    by_channel = gains[..., None].expand(*gains.shape, 2)
-    if batch.pan is not None:
-        by_channel = by_channel * pan_gains(batch.pan)
-        by_channel = torch.where(swaps[..., None], by_channel.flip(-1), by_channel)
-    if batch.swaps is not None:
-        swaps = swaps ^ batch.swaps
-    stems = set_width(mix_channels(stems, by_channel, swaps), batch.width)
+    gains, swaps = channel_gains(batch)
+    gains = gains if scale is None else gains * scale[..., None]
+    if stems.dtype != torch.float32 or bool((gains != 1).any()) or bool(swaps.any()):
+        stems = mix_channels(stems, gains, swaps)
+    stems = set_width(stems, batch.width)
     rest = None if batch.rest is None else gain(batch.rest[..., :samples], batch.level)
     rest = None if rest is None else swap_channels(set_width(rest, batch.width), batch.swap)
     if channels == 1:
@@ -70,6 +69,35 @@ def apply(batch: Batch, channels: int = 2) -> Batch:
         bands=None,
         pitch=None,
         tempo=None,
+    )
+
+
+def channel_gains(batch: Batch) -> tuple[Tensor, Tensor]:
+    """All gains, polarities, pannings and swaps of a batch as what `mix_channels` takes."""
+    gains = batch.gains * batch.level[:, None]
+    swaps = batch.swap[:, None].expand(gains.shape)
+    by_channel = gains[..., None].expand(*gains.shape, 2)
+    if batch.pan is not None:
+        by_channel = by_channel * pan_gains(batch.pan)
+        by_channel = torch.where(swaps[..., None], by_channel.flip(-1), by_channel)
+    return by_channel, swaps if batch.swaps is None else swaps ^ batch.swaps
+
+
+def mixes_alone(batch: Batch) -> bool:
+    """Whether gains, pannings and swaps are all that was drawn for single stems."""
+    return batch.rest is None and not _changes_sound(batch)
+
+
+def without_mix(batch: Batch) -> Batch:
+    """The batch when what `channel_gains` gives has been applied to its stems."""
+    return replace(
+        batch,
+        gains=torch.ones_like(batch.gains),
+        level=torch.ones_like(batch.level),
+        swap=torch.zeros_like(batch.swap),
+        scale=None,
+        swaps=None,
+        pan=None,
     )
 
 
@@ -114,17 +142,34 @@ def _mix_anywhere(stems: Tensor, gains: Tensor, swap: Tensor) -> Tensor:
 def _mix_on_cpu(stems: Tensor, gains: Tensor, swap: Tensor) -> Tensor:
     """The same in one pass over main memory; PyTorch takes three to convert, swap and scale."""
     mixed = torch.empty(stems.shape, dtype=torch.float32)
-    samples = stems.shape[-1]
-    goes, comes = mixed.numpy().reshape(-1, samples), stems.flatten(0, 2).numpy()
-    factors = gains.numpy().astype(np.float32).ravel()
-    flips = np.repeat(swap.numpy().ravel(), 2)
+    rows = zip(
+        mixed.flatten(0, 1).numpy(),
+        stems.flatten(0, 1).numpy(),
+        gains.flatten(0, 1).numpy(),
+        swap.flatten().tolist(),
+        strict=True,
+    )
+    with small_buffer():
+        for out, stem, factors, flip in rows:
+            mix_stem(out, stem, factors, flip)
+    return mixed
+
+
+def mix_stem(out: Floats, stem: NDArray[Any], factors: Floats, flip: bool) -> None:
+    """One stem (channel, sample), whose only channel goes into both where it is mono."""
+    last = len(stem) - 1
+    np.multiply(stem[last if flip else 0], factors[0], out=out[0])
+    np.multiply(stem[0 if flip else last], factors[1], out=out[1])
+
+
+@contextmanager
+def small_buffer() -> Iterator[None]:
+    """Let NumPy convert few samples at a time, which then stay in the fastest cache."""
     before = np.setbufsize(_BUFFER)
     try:
-        for number, (out, factor, flip) in enumerate(zip(goes, factors, flips, strict=True)):
-            np.multiply(comes[number ^ 1 if flip else number], factor, out=out)
+        yield
     finally:
         np.setbufsize(before)
-    return mixed
 
 
 def pan_gains(pan: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import soxr
 import torch
 from torch import Tensor
 
+from stemwise.data import augment
 from stemwise.data.batch import Batch
 from stemwise.data.draws import Draws
 from stemwise.data.track import Song
@@ -29,8 +30,10 @@ class PcmSong(Protocol):
 
     dtype: np.dtype[Any]
 
-    def read_pcm(self, source: str, start: int, samples: int, out: np.ndarray) -> np.ndarray:
-        """Fill `out` (channel, sample) with stored numbers [start, start + samples) of a stem."""
+    def read_pcm(
+        self, source: str, start: int, samples: int, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Stored numbers [start, start + samples) of a stem: (channel, sample), or filled `out`."""
 
     def scale(self, source: str) -> float:
         """What stored numbers of a stem are multiplied by to be samples."""
@@ -121,30 +124,21 @@ class Plan:
     subtract: bool = False
 
 
-def read_plans(plans: Sequence[Plan], layout: Layout) -> Batch:
-    """Read a batch of excerpts."""
+def read_plans(plans: Sequence[Plan], layout: Layout, *, mix: bool = False) -> Batch:
+    """Read a batch of excerpts.
+
+    mix: apply gains, panning and swaps while stored numbers are read, where nothing else was drawn
+    for single stems: for training on the CPU, which so passes over main memory once less. The
+    samples are the same bit for bit.
+    """
     size, sources = len(plans), len(layout.sources)
-    stems = np.empty((size, sources, 2, layout.width), dtype=layout.stored or np.float32)
-    scale = None if layout.stored is None else np.ones((size, sources), dtype=np.float32)
     rest = None
     if any(plan.rest is not None for plan in plans):
         rest = np.zeros((size, 2, layout.width), dtype=np.float32)
-    for k, plan in enumerate(plans):
-        if scale is not None:
-            _read_stored(plan, stems[k], scale[k])
-        else:
-            for row, clips in zip(stems[k], plan.stems, strict=True):
-                _read_sum(clips, row)
-        if rest is not None and plan.rest is not None:
-            _read_sum(plan.rest, rest[k])
-            if plan.subtract:
-                for row, clips in zip(stems[k], plan.stems, strict=True):
-                    if clips:
-                        rest[k] -= row
     activity, known = _read_labels(plans, layout)
     draws = [plan.draws for plan in plans]
-    return Batch(
-        stems=torch.from_numpy(stems),
+    batch = Batch(
+        stems=torch.empty(0),
         rest=None if rest is None else torch.from_numpy(rest),
         supervised=_tensor([plan.supervised for plan in plans], np.bool_),
         activity=torch.from_numpy(activity),
@@ -157,9 +151,51 @@ def read_plans(plans: Sequence[Plan], layout: Layout) -> Batch:
         sample_rate=layout.sample_rate,
         origins=tuple(plan.origins for plan in plans),
         samples=layout.samples,
-        scale=None if scale is None else torch.from_numpy(scale),
         **_stack_optional(draws, sources),
     )
+    mix = mix and layout.stored is not None and augment.mixes_alone(batch)
+    dtype = np.float32 if mix or layout.stored is None else layout.stored
+    stems = np.empty((size, sources, 2, layout.width), dtype=dtype)
+    batch.stems = torch.from_numpy(stems)
+    if mix:
+        _read_mixed(plans, stems, batch)
+        return augment.without_mix(batch)
+    if layout.stored is not None:
+        scale = np.ones((size, sources), dtype=np.float32)
+        for plan, excerpt, scales in zip(plans, stems, scale, strict=True):
+            _read_stored(plan, excerpt, scales)
+        batch.scale = torch.from_numpy(scale)
+        return batch
+    for k, plan in enumerate(plans):
+        for row, clips in zip(stems[k], plan.stems, strict=True):
+            _read_sum(clips, row)
+        if rest is not None and plan.rest is not None:
+            _read_sum(plan.rest, rest[k])
+            if plan.subtract:
+                for row, clips in zip(stems[k], plan.stems, strict=True):
+                    if clips:
+                        rest[k] -= row
+    return batch
+
+
+def _read_mixed(plans: Sequence[Plan], stems: np.ndarray, batch: Batch) -> None:
+    """Fill stems (batch, source, channel, sample) with stored numbers as the batch mixes them."""
+    gains, swaps = (one.numpy() for one in augment.channel_gains(batch))
+    with augment.small_buffer():
+        for plan, excerpt, factors, flips in zip(plans, stems, gains, swaps, strict=True):
+            for number, clips in enumerate(plan.stems):
+                if not clips:
+                    excerpt[number] = 0
+                    continue
+                song, source, start, length, *_ = clips[0]
+                stored = song.read_pcm(source, start, length)  # type: ignore[attr-defined]
+                scaled = factors[number] * np.float32(song.scale(source))  # type: ignore[attr-defined]
+                augment.mix_stem(excerpt[number], stored, scaled, flips[number])
+
+
+def _tensor(values: Sequence[Any], dtype: Any = np.float32) -> Tensor:
+    # NumPy makes arrays of short lists in a fraction of the time that PyTorch takes
+    return torch.from_numpy(np.array(values, dtype=dtype))
 
 
 _OPTIONAL: dict[str, tuple[Any, float | tuple[float, ...]]] = {
@@ -171,11 +207,6 @@ _OPTIONAL: dict[str, tuple[Any, float | tuple[float, ...]]] = {
     "tempo": (np.float32, 1.0),
 }
 """Draws that a batch may have none of: their type, and the value that changes nothing."""
-
-
-def _tensor(values: Sequence[Any], dtype: Any = np.float32) -> Tensor:
-    # NumPy makes arrays of short lists in a fraction of the time that PyTorch takes
-    return torch.from_numpy(np.array(values, dtype=dtype))
 
 
 def _stack_optional(draws: Sequence[Draws], sources: int) -> dict[str, Tensor | None]:

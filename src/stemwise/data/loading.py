@@ -45,6 +45,7 @@ class Loader:
         workers: reading threads; 0 reads in the caller.
         ahead: batches kept ready.
         rank: number of this process among `world` that train together; each gets its own excerpts.
+        mix: apply gains while reading, for training on the CPU; see `read_plans`.
 
     Attributes:
         waited: seconds the consumer has waited for batches so far.
@@ -59,10 +60,11 @@ class Loader:
         *,
         rank: int = 0,
         world: int = 1,
+        mix: bool = False,
     ) -> None:
         self.sampler, self.batch = sampler, batch
         self.workers, self.ahead = workers, max(1, ahead)
-        self.rank, self.world = rank, world
+        self.rank, self.world, self.mix = rank, world, mix
         self.waited = 0.0
 
     @property
@@ -76,7 +78,8 @@ class Loader:
         numbers = shard(step, self.batch, self.rank, self.world, self.sampler.total)
         if not numbers:
             raise IndexError(f"the stream ends before step {step} of process {self.rank}")
-        return read_plans([self.sampler.plan(i) for i in numbers], self.sampler.layout)
+        plans = [self.sampler.plan(number) for number in numbers]
+        return read_plans(plans, self.sampler.layout, mix=self.mix)
 
     def batches(self, start: int = 0, stop: int | None = None) -> Generator[Batch, None, None]:
         """Batches start ... stop - 1; closing the iterator stops the threads.

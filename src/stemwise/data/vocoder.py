@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 _SIZE, _HOP = 2048, 512
-_TAPS = 16  # of the sinc on either side of a resampled sample
+_TAPS = 8  # of the sinc on either side of a resampled sample
 _TURN = 2 * math.pi
 
 
@@ -64,11 +64,11 @@ def _vocode(stems: Tensor, rate: Tensor, samples: int) -> Tensor:
     first = position.floor().clamp(0, frames - 2).long()
     share = (position - first).clamp(0, 1)
     index = first[:, None].expand(-1, bins, -1)
-    before, behind = spectrum.gather(2, index), spectrum.gather(2, index + 1)
-    magnitude = torch.lerp(before.abs(), behind.abs(), share[:, None])
-    angle = before.angle()
+    strength, angles = spectrum.abs(), spectrum.angle()
+    magnitude = torch.lerp(strength.gather(2, index), strength.gather(2, index + 1), share[:, None])
+    angle, behind = angles.gather(2, index), angles.gather(2, index + 1)
     expected = torch.arange(bins, device=stems.device)[:, None] * (_TURN * _HOP / _SIZE)
-    advance = behind.angle() - angle - expected
+    advance = behind - angle - expected
     advance = advance - _TURN * torch.round(advance / _TURN) + expected
     # the phase at frame n is the first one's and what all frames before n advanced
     phase = torch.cumsum(advance.double(), dim=2).roll(1, dims=2)
@@ -86,11 +86,11 @@ def _nearest_peak(magnitude: Tensor) -> Tensor:
     highest = torch.nn.functional.max_pool1d(
         magnitude.transpose(1, 2), kernel_size=5, stride=1, padding=2
     ).transpose(1, 2)
-    number = torch.arange(bins, device=magnitude.device)[None, :, None]
+    number = torch.arange(bins, device=magnitude.device, dtype=torch.int32)[None, :, None]
     peak = magnitude >= highest
     below = torch.where(peak, number, -bins).cummax(dim=1).values
     above = torch.where(peak, number, 2 * bins).flip(1).cummin(dim=1).values.flip(1)
-    return torch.where(number - below <= above - number, below, above)
+    return torch.where(number - below <= above - number, below, above).long()
 
 
 def _resample(stems: Tensor, ratio: Tensor, samples: int) -> Tensor:

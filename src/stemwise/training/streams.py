@@ -62,7 +62,10 @@ def training_loader(
         raise RecipeError(
             f"data.sampling '{data.sampling.name}' ends after one pass: choose another to train"
         )
-    return Loader(stream, recipe.batch, data.workers, data.ahead, rank=rank, world=world)
+    on_cpu = next(separator.parameters()).device.type == "cpu"
+    return Loader(
+        stream, recipe.batch, data.workers, data.ahead, rank=rank, world=world, mix=on_cpu
+    )
 
 
 def validation_loader(recipe: Recipe, separator: Separator, songs: Sequence[Song]) -> Loader:
