@@ -130,7 +130,7 @@ def prepare_arrays(folder: Path, seconds: int, threads: int) -> tuple[Callable[[
 
 
 def museval() -> Any:
-    """Its `bss_eval`; the package imports musdb, which wants ffmpeg, and its metrics use neither."""
+    """Its `bss_eval`; the package imports musdb, which wants ffmpeg; its metrics use neither."""
     sys.modules.setdefault("musdb", types.ModuleType("musdb"))
     return import_module("museval.metrics").bss_eval
 

@@ -19,9 +19,10 @@ NaN.
 Aggregation is left to the caller; usual is the median over windows (infinities taken as NaN, NaN
 left out), then the median or the mean over tracks.
 
-Deviations from museval: references that depend on each other exactly have no value there on recent
-NumPy (an AttributeError), and least-norm filters here; tracks too short to determine the filters
-are refused. Memory does not grow with the length, except for the scores themselves.
+Deviations from museval: references that depend on each other exactly often have no value there on
+recent NumPy (an AttributeError), and always one here, since the projections are determined even
+where the filters are not; tracks too short to determine them are refused. Memory does not grow with
+the length, except for the scores themselves.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class BssEval:
 
     `times` (window,) are the windows' beginnings in seconds. `silent` has for every window the
     reason why it is NaN, or None. `solver` says how the filters were found: "cholesky", or, where
-    rounding or dependent references make that impossible, "lu" or "lstsq" (least-norm filters).
+    rounding or dependent references make that impossible, "lu" or "lstsq" (least squares).
     """
 
     sdr: Scores
