@@ -117,9 +117,13 @@ def _least_squares(matrix: Real, right: Real) -> Real:
     the time that singular values take.
     """
     factor, order, rank, _ = linalg.lapack.dpstrf(matrix.T, lower=1, overwrite_a=1)
-    kept = order[:rank] - 1
-    solution: Real = np.zeros_like(right)
-    solution[kept], _ = linalg.lapack.dpotrs(factor[:rank, :rank], right[kept], lower=1)
+    order = order - 1
+    factor[rank:] = 0  # what depends is its own equation: nothing
+    factor[range(rank, len(factor)), range(rank, len(factor))] = 1
+    ordered = right[order]
+    ordered[rank:] = 0
+    solution: Real = np.empty_like(right)
+    solution[order], _ = linalg.lapack.dpotrs(factor, ordered, lower=1)
     return solution
 
 
