@@ -27,6 +27,7 @@ import numpy as np
 from stemwise.audio import AudioFormat, AudioWriter, create_audio, open_audio
 from stemwise.errors import AudioError, Cancelled, OutputError
 from stemwise.naming import Plan, check_places
+from stemwise.processes import is_alive
 
 ClipMode = Literal["rescale", "clamp", "none"]
 CLIP_MODES = ("rescale", "clamp", "none")
@@ -333,20 +334,8 @@ def _sweep(directory: Path, track: str) -> None:
     pattern = re.compile(rf"\.{re.escape(track)}\.(\d+)\.[a-z0-9_]+\.part")
     for folder in list(directory.iterdir()):
         found = pattern.fullmatch(folder.name)
-        if found is not None and not _alive(int(found[1])):
+        if found is not None and not is_alive(int(found[1])):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    if os.name == "nt":
-        return True  # asking there would end the process
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _folder_sentence(folder: Path, error: OSError) -> str:

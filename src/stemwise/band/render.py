@@ -30,6 +30,7 @@ from stemwise.band.harmony import play_other
 from stemwise.band.mix import CEILING, mix
 from stemwise.band.song import BandError, Song, compose
 from stemwise.errors import OutputError
+from stemwise.processes import is_alive
 from stemwise.stem_output import make_folder
 
 STEMS = ("vocals", "drums", "bass", "other")
@@ -281,21 +282,11 @@ def _sweep(root: Path, jobs: Sequence[_Job]) -> None:
     for path in root.glob(".band-*.part*"):
         name, _, rest = path.name[1:].partition(".")
         process = rest.split(".", 1)[0]
-        if name in names and process.isdigit() and not _alive(int(process)):
+        if name in names and process.isdigit() and not is_alive(int(process)):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink()
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def song_seed(seed: int, index: int) -> int:

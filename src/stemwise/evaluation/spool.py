@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stemwise.errors import OutputError
+from stemwise.processes import is_alive
 
 _NAME = re.compile(r"stemwise-(\d+)-\w+")
 
@@ -38,20 +39,8 @@ def spool_folder() -> Iterator[Path]:
 def _sweep(root: Path) -> None:
     for folder in root.glob("stemwise-*"):
         found = _NAME.fullmatch(folder.name)
-        if found is None or _alive(int(found[1])):
+        if found is None or is_alive(int(found[1])):
             continue
         with suppress(OSError):
             if folder.stat().st_uid == os.getuid():
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    if os.name == "nt":
-        return True  # asking there would end the process
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
