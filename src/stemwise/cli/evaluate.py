@@ -26,7 +26,9 @@ Metrics = Annotated[
         help="v4, v3, v3-images, usdr, si-sdr, mse, non-vocal.",
     ),
 ]
-Window = Annotated[float, typer.Option("--window", help="Seconds of a window of BSS Eval v4.")]
+Window = Annotated[
+    float, typer.Option("--window", "--windows", help="Seconds of a window of BSS Eval v4.")
+]
 Hop = Annotated[float, typer.Option("--hop", help="Seconds from one window to the next.")]
 Problem = Annotated[
     str,
