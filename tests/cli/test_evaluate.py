@@ -177,7 +177,8 @@ def test_an_interrupted_run_is_completed(
     spool.mkdir()
     monkeypatch.setenv("TMPDIR", str(spool))
     monkeypatch.setattr(tempfile, "tempdir", str(spool))
-    tracks = [f"track {number}" for number in range(8)]
+    # so many that none of a busy machine is through before it is stopped
+    tracks = [f"track {number}" for number in range(48)]
     references, estimates = write_set(tmp_path, tracks)
     command = ["evaluate", str(references), str(estimates), "--json", "scores"]
     process = subprocess.Popen(
