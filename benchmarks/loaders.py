@@ -61,7 +61,7 @@ def store(name: str, folder: Path, workers: int = 0) -> Read:
     from stemwise.data.loading import Loader
     from stemwise.data.sampling import Augmentation, Sampler
     from stemwise.data.store import open_store
-    from stemwise.devices import keep_heap
+    from stemwise.heap import keep_heap
 
     keep_heap()  # as in training
     where = folder if name == "store-memory" else folder / "store"
@@ -90,7 +90,7 @@ def bare(folder: Path, kind: str) -> Read:
     import numpy as np
 
     from stemwise.data.store import open_store
-    from stemwise.devices import keep_heap
+    from stemwise.heap import keep_heap
 
     keep_heap()
     tracks = open_store(folder / "store").tracks

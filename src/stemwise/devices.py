@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
-from functools import cache
-
 import torch
 
 from stemwise.errors import ModelError
@@ -53,20 +49,3 @@ def _cpu_has(feature: str) -> bool:
     """Whether PyTorch sees a feature of the CPU; False where a release cannot tell."""
     asked = getattr(torch.cpu, f"_is_{feature}_supported", None)
     return asked is not None and bool(asked())
-
-
-@cache
-def keep_heap() -> None:
-    """Ask the C library to keep freed memory for the next piece of the song.
-
-    Every piece frees and takes the same large tensors. By default glibc gives them back to the
-    system each time, and taking them anew costs a page fault for every 4 KiB: a third of the whole
-    separation's CPU time on the reference machine.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # musl has none, and does not need it
-        trim_threshold, mmap_threshold = -1, -3
-        mallopt(trim_threshold, 1 << 30)
-        mallopt(mmap_threshold, 1 << 30)

@@ -21,9 +21,10 @@ from torch import Tensor
 
 from stemwise.activity import Activity
 from stemwise.audio import StreamResampler
-from stemwise.devices import choose_device, keep_heap, memory_in_use, prefers_bfloat16
+from stemwise.devices import choose_device, memory_in_use, prefers_bfloat16
 from stemwise.errors import AudioError, Cancelled, ModelError
 from stemwise.gate import Gate, check_gate, share_residual
+from stemwise.heap import keep_heap
 from stemwise.models.separator import Separator, SpectrogramSeparator
 
 Progress = Callable[[float, "float | None"], None]

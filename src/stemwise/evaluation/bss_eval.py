@@ -58,6 +58,7 @@ from stemwise.evaluation.energies import (
 from stemwise.evaluation.filters import Solver, fit_filters
 from stemwise.evaluation.framing import Framing
 from stemwise.evaluation.parallel import Workers, workers
+from stemwise.heap import keep_heap
 
 Scores = npt.NDArray[np.float64]
 
@@ -180,6 +181,7 @@ def bss_eval_stream(
     off here. Everything else as in `bss_eval` and `bss_eval_files`.
     """
     _check_options(sample_rate, window, hop, filters, silent)
+    keep_heap()
     blocks = PairedBlocks(references, estimates, quantise, fit_length)
     with workers(threads) as pool:
         samples, channels, correlations, quiet = _first_reading(blocks, filters, pool)
@@ -201,7 +203,7 @@ def _first_reading(
 ) -> tuple[int, int, Scores, npt.NDArray[np.bool_]]:
     """Samples, channels, correlations (reference, signal, lag), and which signals are silent."""
     correlator, channels, quiet = None, 0, np.ones(0, np.bool_)
-    for pair in blocks:
+    for pair in pool.ahead(blocks):
         if correlator is None:
             sources, channels = pair[0].shape[:2]
             rows = sources * channels

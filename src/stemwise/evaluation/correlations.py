@@ -21,8 +21,8 @@ TRANSFORM = 1 << 14
 """Samples of one transform: short enough for the cache, long beside the filters."""
 BLOCKS = 8
 """Blocks whose products are summed by one matrix product per bin."""
-TILE = 128
-"""Bins per piece of work."""
+TILE = 512
+"""Bins per piece of work: fewer, and threads would wait for Python's lock more than work."""
 
 
 class Correlator:

@@ -30,8 +30,8 @@ LONGEST = 1 << 17
 """Samples of the longest window that is transformed at once."""
 SPECTRA_BYTES = 48 << 20
 """Memory for the spectra of the segments that are worked on together."""
-TILE = 128
-"""Bins per piece of work."""
+TILE = 512
+"""Bins per piece of work: fewer, and threads would wait for Python's lock more than work."""
 OWN, SPATIAL, INTERFERENCE, EVERY, ARTEFACTS = range(5)
 """Energies of A, A - R, P - A, P, E - P."""
 
@@ -58,7 +58,7 @@ def window_energies(
     segments = Segments(framing, max(LONGEST, 8 * filters.every.shape[-1]))
     signals = _Signals(framing.count, filters.every.shape[0], channels)
     parts = _Parts(segments, filters, channels, workers)
-    samples = MovingRange(blocks, segments.length)
+    samples = MovingRange(workers.ahead(blocks), segments.length)
     for segment in segments.in_order():
         window = samples.take(segment.start, segment.stop)
         signals.add(segment, window)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from stemwise.errors import EvaluationError
-from stemwise.evaluation.blocks import PairedBlocks, Samples
+from stemwise.evaluation.blocks import Samples
 
 Real = npt.NDArray[np.float64]
 
@@ -79,8 +80,8 @@ class Segments:
 class MovingRange:
     """Samples of a track as rows, references first, by a range that only moves forward."""
 
-    def __init__(self, blocks: PairedBlocks, longest: int) -> None:
-        self._blocks, self._longest = iter(blocks), longest
+    def __init__(self, blocks: Iterator[tuple[Samples, Samples]], longest: int) -> None:
+        self._blocks, self._longest = blocks, longest
         self._held = np.zeros((0, 0))
         self._start = self._stop = 0  # of what is held, in samples of the track
 

@@ -35,6 +35,24 @@ class Workers:
             for _ in self._pool.map(work, pieces):  # an exception in a thread is raised here
                 pass
 
+    def ahead(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, the next of which is made by a thread while one is worked on."""
+        if self._pool is None:
+            yield from items
+            return
+        coming = iter(items)
+        following = self._pool.submit(_next, coming)
+        while (found := following.result()) is not None:
+            following = self._pool.submit(_next, coming)
+            yield found[0]
+
+
+def _next(items: Iterator[T]) -> tuple[T] | None:
+    """The next item, None at the end."""
+    for item in items:
+        return (item,)
+    return None
+
 
 @contextmanager
 def workers(threads: int | None) -> Iterator[Workers]:

@@ -26,8 +26,9 @@ import yaml
 from stemwise import models
 from stemwise.data.loading import Loader
 from stemwise.data.track import Song
-from stemwise.devices import choose_device, keep_heap
+from stemwise.devices import choose_device
 from stemwise.errors import DataError, OutputError, RecipeError
+from stemwise.heap import keep_heap
 from stemwise.models.separator import Separator
 from stemwise.training import objectives
 from stemwise.training.checkpoint import list_checkpoints, load_state, save_checkpoint
