@@ -40,26 +40,26 @@ def train(
     ] = False,
 ) -> None:
     """Train a recipe on stores or folders of tracks (<track>/<source>.wav or .flac)."""
-    from stemwise.data.places import name_places
-    from stemwise.errors import OutputError, StemwiseError
+    from stemwise.data.places import name_places, of_split
+    from stemwise.errors import DataError, OutputError, StemwiseError
     from stemwise.training.recipe import load_recipe
     from stemwise.training.trainer import Trainer
 
     if not data or out is None:
         raise StemwiseError("training needs --data and --out; name a data set and a folder")
     loaded = load_recipe(recipe, overrides or ())
-    places = name_places(data)
-    tracks = {name: place.songs_for("train") for name, place in places.items()}
+    sets = {name: place.songs() for name, place in name_places(data).items()}
+    tracks = {name: of_split(songs, "train") for name, songs in sets.items()}
+    for name, songs in tracks.items():
+        if not songs:
+            raise DataError(f"the data set '{name}' has no song of the split 'train'")
     if validation is not None:
         [held] = name_places([validation]).values()
-        held_out = held.songs_for("validation")
+        held_out = of_split(held.songs(), "validation")
+        if not held_out:
+            raise DataError(f"{validation} has no song of the split 'validation'")
     else:
-        held_out = [
-            song
-            for place in places.values()
-            for song in place.songs()
-            if song.split == "validation"
-        ]
+        held_out = [song for one in sets.values() for song in one if song.split == "validation"]
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file; give a folder")
     trainer = Trainer(

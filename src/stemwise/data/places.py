@@ -26,12 +26,10 @@ class Place:
             return list(open_store(self.where).split(split))
         return list(read_set(self.kind, self.where, split, broken=broken))
 
-    def songs_for(self, split: str) -> list[Song]:
-        """The songs of a split and those of none; raises DataError where there are none."""
-        songs = [song for song in self.songs() if song.split in (split, "")]
-        if not songs:
-            raise DataError(f"{self.where} has no song of the split '{split}'")
-        return songs
+
+def of_split(songs: Sequence[Song], split: str) -> list[Song]:
+    """The songs of a split, and those of data sets without splits."""
+    return [song for song in songs if song.split in (split, "")]
 
 
 def name_places(texts: Sequence[str]) -> dict[str, Place]:

@@ -55,15 +55,12 @@ from stemwise.evaluation.energies import (
     Energies,
     window_energies,
 )
-from stemwise.evaluation.filters import Solver, fit_filters
+from stemwise.evaluation.filters import TAPS, Solver, fit_filters
 from stemwise.evaluation.framing import Framing
 from stemwise.evaluation.parallel import Workers, workers
 from stemwise.heap import keep_heap
 
 Scores = npt.NDArray[np.float64]
-
-TAPS = 512
-"""Taps of the distortion filters in every published evaluation."""
 
 
 @dataclass(frozen=True)

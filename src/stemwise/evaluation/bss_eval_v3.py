@@ -40,7 +40,8 @@ from scipy.optimize import linear_sum_assignment
 from stemwise.errors import EvaluationError
 from stemwise.evaluation.arrays import paired
 from stemwise.evaluation.arrays import silent as is_silent
-from stemwise.evaluation.projections import Solver, energies, fit
+from stemwise.evaluation.filters import Solver
+from stemwise.evaluation.projections import energies, fit
 
 Real: TypeAlias = npt.NDArray[np.float64]
 Silent = Literal["raise", "nan"]
@@ -55,7 +56,7 @@ class SourceScores:
 
     `permutation`, integers of the same shape: which estimate was scored against each reference, -1
     where there are no scores. `times` (window,): beginnings in seconds. `silent`: for every window
-    the reason why it is NaN, or None. `solver`: "pivoted" where references depend on each other.
+    the reason why it is NaN, or None. `solver`: "lstsq" where references depend on each other.
     """
 
     sdr: Real
@@ -256,7 +257,7 @@ def _score(
         if reasons[-1]:
             continue
         table, used = _ratios(*pair, permutation, images, threads)
-        solver = "pivoted" if used == "pivoted" else solver
+        solver = "lstsq" if used == "lstsq" else solver
         matched = _match(table[2]) if permutation else np.arange(sources)
         order[:, index] = matched
         scores[:, :, index] = table[:, matched, np.arange(sources)]
@@ -272,7 +273,7 @@ def silence(references: Real, estimates: Real) -> str | None:
     parts = []
     for name, signals in (("reference", references), ("estimate", estimates)):
         quiet = np.flatnonzero(is_silent(signals)).tolist()
-        parts += [f"{name} {source}" for source in quiet]
+        parts += [f"{name} {source + 1}" for source in quiet]
     if not parts:
         return None
     return f"{' and '.join(parts)} {'is' if len(parts) == 1 else 'are'} silent"

@@ -61,11 +61,11 @@ def _v4(task: Task, facts: Facts) -> list[Score]:
     return _windowed(task, table, list(result.times), duration, loud, reasons)
 
 
-def _named(reason: str | None, sources: Sequence[str], first: int = 1) -> str | None:
-    """A reason with the sources' names instead of their numbers, which count from `first`."""
+def _named(reason: str | None, sources: Sequence[str]) -> str | None:
+    """A reason with the sources' names instead of their numbers, which count from 1."""
 
     def name(found: re.Match[str]) -> str:
-        return f"{found[1]} of {sources[int(found[2]) - first]}"
+        return f"{found[1]} of {sources[int(found[2]) - 1]}"
 
     return None if reason is None else re.sub(r"(reference|estimate) (\d+)", name, reason)
 
@@ -131,7 +131,7 @@ def _framewise(task: Task, *, images: bool) -> list[Score]:
             )
         for name in names:
             values[f"{name} {suffix}"].append(getattr(result, name.lower()))
-        reasons.append(_named(result.silent[0], task.problem.sources, first=0))
+        reasons.append(_named(result.silent[0], task.problem.sources))
         loud.append(np.mean(np.square(estimates), axis=(1, 2)))
     table = {name: np.stack(columns, axis=1) for name, columns in values.items()}
     heard = [[level(float(one)) for one in row] for row in np.stack(loud, axis=1)]

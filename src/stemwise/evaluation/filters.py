@@ -22,6 +22,9 @@ Solver = Literal["cholesky", "lu", "lstsq"]
 SOLVERS: tuple[Solver, ...] = ("cholesky", "lu", "lstsq")
 """From the usual one to the last resort."""
 
+TAPS = 512
+"""Taps of the distortion filters in every published evaluation."""
+
 DENSE = 1500
 """Equations up to which LAPACK is faster than Schur's algorithm."""
 
@@ -101,7 +104,7 @@ def _solve_dense(between: Real, right: Real) -> tuple[Real, Solver]:
     if not failed and _trusted(between, right, solution):
         return solution, "lu"
     del matrix
-    return _least_squares(normal_matrix(between), right), "lstsq"
+    return least_squares(normal_matrix(between), right), "lstsq"
 
 
 def _trusted(between: Real, right: Real, solution: Real) -> bool:
@@ -110,7 +113,7 @@ def _trusted(between: Real, right: Real, solution: Real) -> bool:
     return bool(np.abs(solution).max() * loudest <= LARGEST * np.abs(right).max())
 
 
-def _least_squares(matrix: Real, right: Real) -> Real:
+def least_squares(matrix: Real, right: Real) -> Real:
     """A solution with zeros for the delayed references that depend on others.
 
     The projection is the same for every solution; Cholesky with pivots finds one in a fraction of

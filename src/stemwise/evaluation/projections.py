@@ -7,21 +7,19 @@ only the normal equations take memory: (channels of all references x 512)^2 numb
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy import fft, linalg
 
 from stemwise.evaluation.correlations import Correlator
+from stemwise.evaluation.filters import TAPS, Solver, least_squares, normal_matrix
 from stemwise.evaluation.parallel import workers
 from stemwise.evaluation.spectra import cut
 
 Real: TypeAlias = npt.NDArray[np.float64]
-Solver = Literal["cholesky", "pivoted"]
 
-TAPS = 512
-"""Taps of the distortion filters in every published evaluation."""
 TRANSFORM = 1 << 14
 """Samples of one transform of `energies`: short enough for the cache."""
 
@@ -56,7 +54,7 @@ def fit(true: Real, found: Real, permutation: bool, threads: int | None) -> tupl
             continue
         filters, used = solve(between[mine, mine], onto[mine, scored[-1]])
         own.append(filters)
-        solver = "pivoted" if used == "pivoted" else solver
+        solver = "lstsq" if used == "lstsq" else solver
     return Filters(every, tuple(own), tuple(scored)), solver
 
 
@@ -73,25 +71,14 @@ def solve(between: Real, onto: Real) -> tuple[Real, Solver]:
     scale = np.divide(1, np.sqrt(np.abs(energy)), where=energy > 0, out=np.zeros(references))
     column = scale[:, np.newaxis, np.newaxis]
     scaled = between * column * scale[:, np.newaxis]
-    right = (onto * column).transpose(0, 2, 1).reshape(references * taps, estimates)
-    solution = _solve_regular(_normal_matrix(scaled), right)
+    right = (onto * column).transpose(2, 0, 1).reshape(taps * references, estimates)
+    solution = _solve_regular(normal_matrix(scaled), right)
     solver: Solver = "cholesky"
     if solution is None:
-        solver = "pivoted"
-        solution = _solve_pivoted(_normal_matrix(scaled), right)
-    filters = solution.reshape(references, taps, estimates).transpose(0, 2, 1)
+        solver = "lstsq"
+        solution = least_squares(normal_matrix(scaled), right)
+    filters = solution.reshape(taps, references, estimates).transpose(1, 2, 0)
     return filters * column, solver
-
-
-def _normal_matrix(between: Real) -> Real:
-    """The symmetric matrix of the normal equations, rows and columns (reference, tap)."""
-    references, _, taps = between.shape
-    matrix = np.empty((references, taps, references, taps))
-    for i in range(references):
-        for j in range(references):
-            # the positive lags of the exchanged pair are the negative lags of this one
-            matrix[i, :, j] = linalg.toeplitz(between[i, j], between[j, i])
-    return matrix.reshape(references * taps, references * taps)
 
 
 def _solve_regular(matrix: Real, right: Real) -> Real | None:
@@ -105,15 +92,6 @@ def _solve_regular(matrix: Real, right: Real) -> Real | None:
     if reciprocal < len(matrix) * np.finfo(np.float64).eps:
         return None
     solution: Real = linalg.lapack.dpotrs(factor, right, lower=1)[0]
-    return solution
-
-
-def _solve_pivoted(matrix: Real, right: Real) -> Real:
-    """Solve with the largest set of independent rows, the others' unknowns zero."""
-    factor, pivots, rank, _ = linalg.lapack.dpstrf(matrix.T, lower=1, overwrite_a=1)
-    chosen = pivots[:rank] - 1
-    solution = np.zeros_like(right)
-    solution[chosen], _ = linalg.lapack.dpotrs(factor[:rank, :rank], right[chosen], lower=1)
     return solution
 
 
