@@ -6,18 +6,17 @@ import math
 
 import pytest
 import torch
+from tests.training.conftest import TinySeparator
 
 from stemwise.data.batch import Batch
 from stemwise.data.sampling import FILTER_KNOTS
 from stemwise.errors import RecipeError
 from stemwise.models.separator import Grid, Prediction
-from stemwise.training.objectives import Distance, Spectral, activity_loss, crop_labels
+from stemwise.training.objectives import Distance, Objective, Spectral, activity_loss, crop_labels
 from stemwise.training.optimisation import Average, learning_rate
-from stemwise.training.recipe import ScheduleSection
+from stemwise.training.sections import ScheduleSection
 from stemwise.training.validation import au_roc
-from stemwise.training.weighting import Fixed
-
-GRID = Grid(hop=10, alignment=10, before=0, after=0)
+from stemwise.training.weighting import Fixed, Moment, weigh
 
 
 def make_batch(supervised: torch.Tensor, known: torch.Tensor, frames: int = 5) -> Batch:
@@ -38,6 +37,15 @@ def make_batch(supervised: torch.Tensor, known: torch.Tensor, frames: int = 5) -
     )
 
 
+def separation(
+    objective: Objective, prediction: Prediction, reference: torch.Tensor
+) -> torch.Tensor:
+    """Losses of stems that are all supervised."""
+    known = torch.ones(reference.shape[:2], dtype=torch.bool)
+    separator = TinySeparator([f"source {k}" for k in range(reference.shape[1])])
+    return objective.separation(separator, prediction, reference, make_batch(known, known))
+
+
 def random_spectra(*shape: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randn(*shape, dtype=torch.complex64, generator=generator)
@@ -47,17 +55,17 @@ def test_distances_are_means_per_stem() -> None:
     reference = torch.zeros(2, 3, 2, 4, 5)
     estimates = torch.full_like(reference, -2.0)
     prediction = Prediction(reference[:, 0], estimates=estimates)
-    assert Distance("l1").separation(prediction, reference).tolist() == [[2.0] * 3] * 2
-    assert Distance("mse").separation(prediction, reference).tolist() == [[4.0] * 3] * 2
+    assert separation(Distance("l1"), prediction, reference).tolist() == [[2.0] * 3] * 2
+    assert separation(Distance("mse"), prediction, reference).tolist() == [[4.0] * 3] * 2
 
 
 def test_magnitude_distance_ignores_phase_and_the_complex_one_does_not() -> None:
     reference = random_spectra(1, 2, 2, 4, 5)
     prediction = Prediction(reference[:, 0], estimates=-reference)
-    magnitude = Distance("l1", magnitude=True).separation(prediction, reference)
+    magnitude = separation(Distance("l1", magnitude=True), prediction, reference)
     assert magnitude.abs().max() == 0
     expected = 2 * reference.abs().flatten(2).mean(2)
-    torch.testing.assert_close(Distance("l1").separation(prediction, reference), expected)
+    torch.testing.assert_close(separation(Distance("l1"), prediction, reference), expected)
 
 
 def test_spectral_is_the_same_with_and_without_masks() -> None:
@@ -66,17 +74,17 @@ def test_spectral_is_the_same_with_and_without_masks() -> None:
     estimates = masks * mixture.unsqueeze(1)
     for weight in (0.0, 0.5, 1.0):
         objective = Spectral(complex_weight=weight)
-        with_masks = objective.separation(Prediction(mixture, masks=masks), reference)
-        without = objective.separation(Prediction(mixture, estimates=estimates), reference)
+        with_masks = separation(objective, Prediction(mixture, masks=masks), reference)
+        without = separation(objective, Prediction(mixture, estimates=estimates), reference)
         torch.testing.assert_close(with_masks, without, rtol=1e-4, atol=1e-5)
 
 
 def test_spectral_does_not_depend_on_volume() -> None:
     mixture, reference = random_spectra(1, 2, 4, 5), random_spectra(1, 3, 2, 4, 5) / 2
     estimates = 0.3 * mixture.unsqueeze(1).expand_as(reference)
-    loss = Spectral().separation(Prediction(mixture, estimates=estimates), reference)
-    quiet = Spectral().separation(
-        Prediction(mixture / 50, estimates=estimates / 50), reference / 50
+    loss = separation(Spectral(), Prediction(mixture, estimates=estimates), reference)
+    quiet = separation(
+        Spectral(), Prediction(mixture / 50, estimates=estimates / 50), reference / 50
     )
     torch.testing.assert_close(loss, quiet)
 
@@ -85,13 +93,14 @@ def test_silent_stems_teach_silence_with_a_bounded_weight() -> None:
     mixture = random_spectra(1, 2, 4, 5)
     reference = torch.zeros(1, 1, 2, 4, 5, dtype=torch.complex64)
     estimates = 0.1 * mixture.unsqueeze(1)
-    loss = Spectral(floor=0.04).separation(Prediction(mixture, estimates=estimates), reference)
+    loss = separation(Spectral(floor=0.04), Prediction(mixture, estimates=estimates), reference)
     assert float(loss) == pytest.approx(0.1 / math.sqrt(0.04), rel=1e-5)
-    silent = Spectral().separation(Prediction(mixture, estimates=0 * estimates), reference)
+    silent = separation(Spectral(), Prediction(mixture, estimates=0 * estimates), reference)
     assert float(silent) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_only_what_is_supervised_counts() -> None:
+    pair = TinySeparator(["vocals", "drums"])
     supervised = torch.tensor([[True, False], [False, False]])
     known = torch.tensor([[False], [True]])
     batch = make_batch(supervised, known)
@@ -100,7 +109,7 @@ def test_only_what_is_supervised_counts() -> None:
     shifted = estimates + torch.tensor([[1.0, 9.0], [9.0, 9.0]])[:, :, None, None, None]
     logits = torch.zeros(2, 1, 5, requires_grad=True)
     prediction = Prediction(reference[:, 0], estimates=shifted, activity=logits)
-    losses = Distance("l1")(prediction, reference, batch, GRID)
+    losses = Distance("l1")(pair, prediction, reference, batch).by_task()
     assert losses["separation"].item() == 1.0
     assert losses["activity"].item() == pytest.approx(math.log(2))
     torch.autograd.backward(losses["separation"] + losses["activity"])
@@ -112,11 +121,12 @@ def test_only_what_is_supervised_counts() -> None:
 
 
 def test_tasks_without_supervision_are_absent() -> None:
+    pair = TinySeparator(["vocals", "drums"])
     none = torch.zeros(1, 2, dtype=torch.bool)
     reference = torch.zeros(1, 2, 2, 4, 5)
     prediction = Prediction(reference[:, 0], estimates=reference, activity=torch.zeros(1, 2, 5))
-    assert Distance()(prediction, reference, make_batch(none, none), GRID) == {}
-    losses = Distance()(prediction, reference, make_batch(none, ~none), GRID)
+    assert Distance()(pair, prediction, reference, make_batch(none, none)).by_task() == {}
+    losses = Distance()(pair, prediction, reference, make_batch(none, ~none)).by_task()
     assert set(losses) == {"activity"}
 
 
@@ -130,17 +140,16 @@ def test_activity_loss_is_binary_cross_entropy() -> None:
     logits = torch.tensor([[[2.0, -1.0]]])
     labels = torch.tensor([[[1.0, 0.0]]])
     expected = (math.log1p(math.exp(-2)) + math.log1p(math.exp(-1))) / 2
-    known = torch.tensor([[True]])
-    assert float(activity_loss(logits, labels, known)) == pytest.approx(expected, rel=1e-5)
+    assert float(activity_loss(logits, labels)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_fixed_weights() -> None:
     batch = make_batch(torch.ones(1, 1, dtype=torch.bool), torch.ones(1, 1, dtype=torch.bool))
     losses = {"separation": torch.tensor(2.0), "activity": torch.tensor(3.0)}
-    weighting = Fixed({"separation": 1.0, "activity": 0.1})
-    assert float(weighting.combine(losses, batch, ())) == pytest.approx(2.3)
+    weights = Fixed({"separation": 1.0, "activity": 0.1}).weights(losses, Moment(batch))
+    assert float(weigh(losses, weights)) == pytest.approx(2.3)
     with pytest.raises(RecipeError, match="no weight to activity"):
-        Fixed({"separation": 1.0}).combine(losses, batch, ())
+        Fixed({"separation": 1.0}).weights(losses, Moment(batch))
 
 
 def test_learning_rate_rises_stays_and_falls_to_zero() -> None:

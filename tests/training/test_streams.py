@@ -12,7 +12,8 @@ from stemwise.data.loading import Loader
 from stemwise.data.sampling import SCHEMES, Mixed, Sampler
 from stemwise.errors import DataError, RecipeError
 from stemwise.models.separator import Separator
-from stemwise.training.recipe import _SAMPLING_OPTIONS, Recipe, parse_recipe
+from stemwise.training.recipe import parse_recipe
+from stemwise.training.sections import _SAMPLING_OPTIONS, Recipe
 from stemwise.training.streams import training_loader
 
 RATE = 22050

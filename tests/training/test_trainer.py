@@ -21,9 +21,10 @@ from stemwise.data.folder import read_folder
 from stemwise.errors import DataError, OutputError, RecipeError
 from stemwise.models.separator import Separator
 from stemwise.training.checkpoint import list_checkpoints, load_state
+from stemwise.training.learner import NotFiniteError
 from stemwise.training.log import read_log
-from stemwise.training.procedures import NotFiniteError
-from stemwise.training.recipe import Recipe, parse_recipe
+from stemwise.training.recipe import parse_recipe
+from stemwise.training.sections import Recipe
 from stemwise.training.trainer import Trainer
 
 NETWORK = {"widths": [4, 4, 4, 4, 4], "depth": 1, "squeezed": 2, "hidden": 4, "sample_rate": 22050}
@@ -167,10 +168,10 @@ def test_not_a_number_stops_and_keeps_the_last_checkpoint(
     trainer = make_trainer(tiny, songs, tmp_path)
     take_step = trainer.procedure.step
 
-    def poisoned(learner: Any, batch: Any, history: Any) -> dict[str, float]:
+    def poisoned(learner: Any, batches: Any) -> dict[str, float]:
         if trainer.step == 4:
-            batch.stems[0, 0, 0, 0] = float("nan")
-        return take_step(learner, batch, history)
+            batches[0].stems[0, 0, 0, 0] = float("nan")
+        return take_step(learner, batches)
 
     trainer.procedure.step = poisoned  # type: ignore[method-assign]
     with pytest.raises(NotFiniteError, match=r"read from .*train/song\d@\d"):

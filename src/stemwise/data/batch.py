@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,3 +70,23 @@ class Batch:
             if isinstance(value, Tensor)
         }
         return replace(self, **moved)
+
+    def narrowed(self, names: Sequence[str], wanted: Sequence[str]) -> Batch:
+        """The batch of `wanted` stems alone, in that order; the others join the rest.
+
+        names: of the stems as they are, all of `wanted` among them. For batches whose draws were
+        applied: the mixture stays what it was.
+        """
+        if tuple(names) == tuple(wanted):
+            return self
+        rows = [list(names).index(name) for name in wanted]
+        others = [row for row in range(len(names)) if row not in rows]
+        rest = self.stems[:, others].sum(dim=1)
+        return replace(
+            self,
+            stems=self.stems[:, rows],
+            rest=rest if self.rest is None else self.rest + rest,
+            supervised=self.supervised[:, rows],
+            gains=self.gains[:, rows],
+            filters=self.filters[:, rows],
+        )

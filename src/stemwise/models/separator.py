@@ -162,6 +162,20 @@ class Separator(nn.Module, ABC):
         hop. All of them by default.
         """
 
+    def compared(self, prediction: Prediction, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """Estimates and references on the scale on which this network's paper compares them.
+
+        reference: as `represent` gives it. Both are (batch, source, channel, ...).
+        """
+        return prediction.estimates, reference
+
+    def own_parameters(self, source: str) -> list[nn.Parameter]:
+        """Parameters that the estimate of one source depends on, and no other's.
+
+        All others are shared. None here: networks of several decoders or members say otherwise.
+        """
+        return []
+
     @property
     def frame_rate(self) -> float:
         """Activity frames per second."""

@@ -1,8 +1,7 @@
-"""What a network is judged by: (prediction, reference, batch) -> one named loss per task.
+"""What a network is judged by: a loss for every excerpt and source of a batch (`losses.Losses`).
 
-A loss takes only what the batch supervises: stems and labels that a track does not have enter no
-mean, and a task without any is absent from the result rather than zero. Predictions, references and
-excerpts of spectrogram networks are in the network's own representation (`Separator.represent`).
+Estimates and references of spectrogram networks are compared in the network's own representation
+(`Separator.represent`), on the scale that the network declares (`Separator.compared`).
 """
 
 from __future__ import annotations
@@ -15,36 +14,40 @@ from torch import Tensor
 from torch.nn import functional
 
 from stemwise.data.batch import Batch
-from stemwise.models.separator import Grid, Prediction
+from stemwise.models.separator import Grid, Prediction, Separator
+from stemwise.training.losses import Losses
 from stemwise.training.masked import masked_distance
-
-SEPARATION = "separation"
-ACTIVITY = "activity"
 
 
 class Objective(ABC):
-    """Judges predictions; the names of its losses are the tasks that a weighting sums."""
+    """Judges predictions."""
 
     @abstractmethod
-    def separation(self, prediction: Prediction, reference: Tensor) -> Tensor:
-        """Loss of every stem, (batch, source)."""
+    def separation(
+        self, separator: Separator, prediction: Prediction, reference: Tensor, batch: Batch
+    ) -> Tensor:
+        """Loss of every stem, (batch, source); what the batch does not supervise is ignored."""
 
     def __call__(
-        self, prediction: Prediction, reference: Tensor, batch: Batch, grid: Grid
-    ) -> dict[str, Tensor]:
-        """Scalar losses of the tasks this batch supervises: "separation" and "activity".
+        self, separator: Separator, prediction: Prediction, reference: Tensor, batch: Batch
+    ) -> Losses:
+        """Losses of a batch.
 
-        reference: (batch, source, channel, ...) stems as `Separator.represent` gives them. grid:
-        of the network at the batch's rate; its crop tells which label frames were predicted.
+        separator: at the batch's rate. reference: (batch, source, channel, ...) stems as
+        `Separator.represent` gives them. batch: with its draws applied, of the separator's sources.
         """
-        losses: dict[str, Tensor] = {}
-        if bool(batch.supervised.any()):
-            per_stem = self.separation(prediction, reference)
-            losses[SEPARATION] = per_stem[batch.supervised].mean()
-        if prediction.activity is not None and bool(batch.activity_known.any()):
-            labels = crop_labels(batch.activity, prediction.activity.shape[-1], grid)
-            losses[ACTIVITY] = activity_loss(prediction.activity, labels, batch.activity_known)
-        return losses
+        activity = None
+        if prediction.activity is not None:
+            labels = crop_labels(batch.activity, prediction.activity.shape[-1], separator.grid)
+            activity = activity_loss(prediction.activity, labels)
+        return Losses(
+            self.separation(separator, prediction, reference, batch),
+            batch.supervised,
+            activity,
+            batch.activity_known,
+            separator.sources,
+            separator.activity_sources,
+        )
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,11 @@ class Distance(Objective):
     norm: Literal["l1", "mse"] = "l1"
     magnitude: bool = False
 
-    def separation(self, prediction: Prediction, reference: Tensor) -> Tensor:
-        estimates = prediction.estimates
+    def separation(
+        self, separator: Separator, prediction: Prediction, reference: Tensor, batch: Batch
+    ) -> Tensor:
+        """Mean distance of every stem, (batch, source)."""
+        estimates, reference = separator.compared(prediction, reference)
         if self.magnitude or estimates.is_complex() != reference.is_complex():
             estimates, reference = estimates.abs(), reference.abs()
         difference = (estimates - reference).abs()
@@ -85,7 +91,10 @@ class Spectral(Objective):
     complex_weight: float = 0.5
     floor: float = 0.02
 
-    def separation(self, prediction: Prediction, reference: Tensor) -> Tensor:
+    def separation(
+        self, separator: Separator, prediction: Prediction, reference: Tensor, batch: Batch
+    ) -> Tensor:
+        """Relative distance of every stem, (batch, source)."""
         masks = prediction.masks
         if masks is not None and reference.is_complex():
             distance = masked_distance(
@@ -105,15 +114,15 @@ def _mean(difference: Tensor) -> Tensor:
     return difference.abs().flatten(2).mean(dim=2)
 
 
-def activity_loss(logits: Tensor, labels: Tensor, known: Tensor) -> Tensor:
-    """Binary cross-entropy per frame, averaged over the known rows.
+def activity_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross-entropy, averaged over frames: (batch, activity source).
 
-    logits, labels: (batch, activity source, frame); known: bool (batch, activity source).
+    logits, labels: (batch, activity source, frame).
     """
     per_frame = functional.binary_cross_entropy_with_logits(
         logits.float(), labels, reduction="none"
     )
-    return per_frame.mean(dim=-1)[known].mean()
+    return per_frame.mean(dim=-1)
 
 
 def crop_labels(activity: Tensor, frames: int, grid: Grid) -> Tensor:

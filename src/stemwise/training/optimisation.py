@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from stemwise.training.recipe import OptimiserSection, ScheduleSection
+from stemwise.training.sections import OptimiserSection, ScheduleSection
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -2,7 +2,8 @@
 
 A recipe names a separator, the data's treatment, an objective, a weighting, a procedure, and how
 long and how to validate. `extends` names another recipe that it changes; `key=value` arguments
-change single keys (`data.remix=0.3`). Unknown keys are errors that name the nearest valid key.
+change single keys (`data.remix=0.3`). `scales` holds changes by name that make a run smaller.
+Unknown keys are errors that name the nearest valid key.
 """
 
 from __future__ import annotations
@@ -10,226 +11,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
 from stemwise.errors import RecipeError, closest
+from stemwise.training.sections import Recipe
+
+FULL = "full"
+_NAMED = ("objective", "weighting", "optimiser", "schedule", "sampling")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SeparatorSection(_Section):
-    """The network: name in `stemwise.models.build`, its sources, its constructor's arguments."""
-
-    name: str
-    sources: tuple[str, ...] | None = None
-    config: dict[str, Any] = {}
-    initial: Path | None = None
-    """Checkpoint whose weights training starts from (fine-tuning); None: fresh weights."""
-
-
-class SamplingSection(_Section):
-    """How songs and starts are chosen: a name of `stemwise.data.sampling.SCHEMES`, its options."""
-
-    name: str = "random"
-    source: str | None = None
-    share: float | None = Field(default=None, ge=0, le=1)
-    accompaniment: str | None = None
-    printed: bool | None = None
-    fewest: int | None = Field(default=None, ge=1)
-    most: int | None = Field(default=None, ge=1)
-    held_out: float | None = Field(default=None, ge=0, lt=1)
-    drop_silent: bool | None = None
-    shares: tuple[float, float] | None = None
-
-    @model_validator(mode="after")
-    def _only_own_options(self) -> SamplingSection:
-        if self.name not in _SAMPLING_OPTIONS:
-            near = closest(self.name, tuple(_SAMPLING_OPTIONS), cutoff=0.0)
-            raise ValueError(f"there is no scheme '{self.name}'; the nearest is '{near}'")
-        for key in self.options:
-            own = _SAMPLING_OPTIONS[self.name]
-            if key not in own:
-                options = f"whose options are {', '.join(own)}" if own else "which has no options"
-                raise ValueError(f"'{key}' does not belong to '{self.name}', {options}: remove it")
-        if self.fewest is not None and self.most is not None and self.fewest > self.most:
-            raise ValueError("'fewest' must not be more than 'most'")
-        if self.shares is not None and not (min(self.shares) > 0 and sum(self.shares) <= 1):
-            raise ValueError("'shares' must be above 0 and 1 together at most")
-        return self
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What is set besides the name."""
-        return self.model_dump(exclude={"name"}, exclude_none=True)
-
-
-_SAMPLING_OPTIONS: dict[str, tuple[str, ...]] = {
-    "random": (),
-    "sequential": (),
-    "non-silent-source": ("source", "share"),
-    "non-vocal-replacement": ("source", "accompaniment", "printed"),
-    "pool-mix": ("source", "fewest", "most"),
-    "independent": ("shares",),
-    "chunks": ("held_out", "drop_silent"),
-}
-
-
-class DataSection(_Section):
-    """Excerpts and their random changes; see `stemwise.data.draws.Augmentation`."""
-
-    sampling: SamplingSection = SamplingSection()
-    weights: dict[str, float] = {}
-    """How often excerpts are of each data set, by its name; sets not named here weigh 1."""
-    whole_batches: bool = False
-    """Whether all excerpts of a batch are of one data set."""
-    seconds: float = Field(default=3.0, gt=0)
-    remix: float = Field(default=0.0, ge=0, le=1)
-    gain_db: float = Field(default=0.0, ge=0)
-    level_db: float = Field(default=0.0, ge=0)
-    swap: float = Field(default=0.0, ge=0, le=1)
-    drop: dict[str, float] = {}
-    prefer_active: float = Field(default=0.0, ge=0, le=1)
-    polarity: float = Field(default=0.0, ge=0, le=1)
-    equalise: bool = False
-    width_db: float = Field(default=0.0, ge=0)
-    filter_db: float = Field(default=0.0, ge=0)
-    speed: float = Field(default=0.0, ge=0, lt=1)
-    gain_range: tuple[float, float] | None = None
-    equalise_limit: float = Field(default=4.0, ge=1)
-    swap_stems: float = Field(default=0.0, ge=0, le=1)
-    pan: float = Field(default=0.0, ge=0, le=1)
-    shelf_db: float = Field(default=0.0, ge=0)
-    band_db: float = Field(default=0.0, ge=0)
-    pitch: float = Field(default=0.0, ge=0, le=12)
-    tempo: float = Field(default=0.0, ge=0, le=0.5)
-    workers: int = Field(default=1, ge=0)
-    ahead: int = Field(default=3, ge=1)
-
-
-class ObjectiveSection(_Section):
-    """`l1` or `mse` in the network's representation, or `spectral` (see objectives.Spectral)."""
-
-    name: Literal["l1", "mse", "spectral"] = "l1"
-    magnitude: bool = False
-    complex_weight: float = Field(default=0.5, ge=0, le=1)
-    floor: float = Field(default=0.02, gt=0)
-
-    @model_validator(mode="after")
-    def _only_own_options(self) -> ObjectiveSection:
-        # recipes are kept with all defaults written out, so those of the others say nothing
-        for key, owners in _OBJECTIVE_OPTIONS.items():
-            default = type(self).model_fields[key].default
-            if self.name not in owners and getattr(self, key) != default:
-                known = " and ".join(f"'{owner}'" for owner in owners)
-                raise ValueError(
-                    f"'{key}' belongs to the objective {known}, not to '{self.name}': remove it"
-                )
-        return self
-
-
-_OBJECTIVE_OPTIONS = {
-    "magnitude": ("l1", "mse"),
-    "complex_weight": ("spectral",),
-    "floor": ("spectral",),
-}
-
-
-class WeightingSection(_Section):
-    """How the tasks' losses are summed."""
-
-    name: Literal["fixed"] = "fixed"
-    weights: dict[str, float] = {"separation": 1.0, "activity": 1.0}
-
-
-class OptimiserSection(_Section):
-    """AdamW; weight decay skips biases and the scales of normalisations."""
-
-    name: Literal["adamw"] = "adamw"
-    learning_rate: float = Field(default=1e-3, gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = Field(default=0.0, ge=0)
-    clip: float | None = Field(default=None, gt=0)
-    """Largest norm of the gradient; None does not clip."""
-
-
-class ScheduleSection(_Section):
-    """Linear warm-up, constant, then linear decay to zero over the last `decay` of the steps."""
-
-    warmup: int = Field(default=0, ge=0)
-    decay: float = Field(default=0.0, ge=0, le=1)
-
-
-class EmaSection(_Section):
-    """Running average of the weights; early in training it forgets faster."""
-
-    decay: float = Field(default=0.999, ge=0, lt=1)
-
-
-class ValidationSection(_Section):
-    """Fixed excerpts of held-out songs, judged with the averaged weights."""
-
-    every: int = Field(default=500, ge=1)
-    excerpts: int = Field(default=24, ge=1)
-    seconds: float = Field(default=6.0, gt=0)
-    seed: int = 1
-    select: Literal["loss", "sdr"] = "sdr"
-    """What makes a checkpoint the best: the smallest loss or the largest mean SDR."""
-
-
-class CheckpointSection(_Section):
-    """When the state of the run is written; the last `keep` are kept."""
-
-    minutes: float | None = Field(default=5.0, gt=0)
-    every: int | None = Field(default=None, ge=1)
-    keep: int = Field(default=2, ge=1)
-
-
-class Recipe(_Section):
-    """Everything that decides what a training run learns, apart from the data itself."""
-
-    name: str
-    notes: str = ""
-    separator: SeparatorSection
-    sample_rate: int | None = None
-    """Rate at which training runs; None: the separator's own."""
-    seed: int = 0
-    steps: int = Field(ge=1)
-    batch: int = Field(ge=1)
-    data: DataSection = DataSection()
-    objective: ObjectiveSection = ObjectiveSection()
-    weighting: WeightingSection = WeightingSection()
-    procedure: Literal["joint"] = "joint"
-    optimiser: OptimiserSection = OptimiserSection()
-    schedule: ScheduleSection = ScheduleSection()
-    ema: EmaSection | None = None
-    validation: ValidationSection = ValidationSection()
-    checkpoint: CheckpointSection = CheckpointSection()
-    precision: Literal["fp32", "bf16"] = "fp32"
-    channels_last: bool = False
-    threads: int | None = Field(default=None, ge=1)
-    """CPU threads; None: PyTorch's choice. Resumed runs repeat bit for bit with the same number."""
-    log_every: int = Field(default=20, ge=1)
-
-    def dump(self) -> str:
-        """The whole recipe as YAML, with every default written out."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-
-_NAMED = ("objective", "weighting", "optimiser", "sampling")
-
-
-def load_recipe(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+def load_recipe(recipe: str | Path, overrides: Iterable[str] = (), scale: str = FULL) -> Recipe:
     """Read a recipe file, or a recipe of this package by name, and apply `key=value` overrides.
 
+    scale: "full", or the name of a set of changes that the recipe has under `scales` ("small",
+    "smoke"), laid over it before the overrides.
+
     Raises:
-        RecipeError: no such recipe, an unknown key or a value out of range, naming the key.
+        RecipeError: no such recipe or scale, an unknown key or a value out of range, naming the
+            key.
     """
     values = _read(recipe, ())
+    scales = values.pop("scales", {})
+    if scale != FULL:
+        if scale not in scales:
+            known = ", ".join([FULL, *scales])
+            raise RecipeError(f"recipe {recipe} has no scale '{scale}'; it has {known}")
+        values = _merge(values, scales[scale])
     delta: dict[str, Any] = {}
     for override in overrides:
         _override(values, delta, override)

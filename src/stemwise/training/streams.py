@@ -12,7 +12,7 @@ from stemwise.data.sampling import Augmentation, Mixed, Sampler, mix_sets
 from stemwise.data.track import Song
 from stemwise.errors import DataError, RecipeError
 from stemwise.models.separator import Separator
-from stemwise.training.recipe import Recipe
+from stemwise.training.sections import Recipe
 
 Sets = Mapping[str, Sequence[Song]]
 """Songs by the name of their data set."""

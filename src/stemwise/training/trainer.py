@@ -30,15 +30,15 @@ from stemwise.devices import choose_device
 from stemwise.errors import DataError, OutputError, RecipeError
 from stemwise.heap import keep_heap
 from stemwise.models.separator import Separator
-from stemwise.training import objectives
+from stemwise.training.building import build_objective, build_procedure, build_weighting
 from stemwise.training.checkpoint import list_checkpoints, load_state, save_checkpoint
+from stemwise.training.learner import Learner
 from stemwise.training.log import LiveLine, RunLog
 from stemwise.training.optimisation import Average, build_optimiser, learning_rate
-from stemwise.training.procedures import Joint, Learner
-from stemwise.training.recipe import ObjectiveSection, Recipe, parse_recipe
+from stemwise.training.recipe import parse_recipe
+from stemwise.training.sections import Recipe
 from stemwise.training.streams import songs_of, training_loader, validation_loader
 from stemwise.training.validation import validate
-from stemwise.training.weighting import Fixed
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,7 @@ class Trainer:
         self.validation = (
             validation_loader(recipe, self.learner.separator, validation) if validation else None
         )
-        self.procedure = Joint()
-        self.history: list[dict[str, float]] = []
+        self.procedure = build_procedure(recipe.procedure)
         self.changed: list[str] = []
         self.step, self.best, self.figures = 0, -float("inf"), dict[str, float]()
         self.tracks_hash = _fingerprint(songs_of(sets))
@@ -130,14 +129,14 @@ class Trainer:
             self.learner.separator.train()
             for batch in batches:
                 self._set_learning_rate()
-                window.add(self.procedure.step(self.learner, batch, self.history))
+                window.add(self.procedure.step(self.learner, [batch]))
                 self.step += 1
                 if self.average:
                     self.average.update(self.separator, self.step - 1)
                 line.step(self.step)
                 if self.step % recipe.log_every == 0:
                     self._report(line, "train", window.close())
-                if self.step % recipe.validation.every == 0 or self.step == recipe.steps:
+                if self.step % (recipe.validation.every or 500) == 0 or self.step == recipe.steps:
                     self._validate(line)
                 now = time.monotonic()
                 stopped = stop.is_set() or (minutes is not None and now - began > 60 * minutes)
@@ -159,7 +158,7 @@ class Trainer:
             "cuda_random": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
             "best": self.best,
             "figures": self.figures,
-            "history": self.history,
+            "history": self.learner.history,
             "tracks": self.tracks_hash,
             "recipe": self.recipe.dump(),
         }
@@ -177,9 +176,10 @@ class Trainer:
             separator=_at_rate(self.separator, recipe.sample_rate),
             module=self.separator,
             objective=build_objective(recipe.objective),
-            weighting=Fixed(recipe.weighting.weights),
+            weighting=build_weighting(recipe.weighting),
             optimiser=build_optimiser(self.separator, recipe.optimiser),
             device=self.device,
+            mix=recipe.data.mix or self.separator.sources,
             bf16=recipe.precision == "bf16",
             clip=recipe.optimiser.clip,
         )
@@ -229,7 +229,8 @@ class Trainer:
         if self.device.type == "cuda" and state["cuda_random"]:
             torch.cuda.set_rng_state_all(state["cuda_random"])
         self.step, self.best = state["step"], state["best"]
-        self.figures, self.history = state["figures"], state["history"]
+        self.figures = state["figures"]
+        self.learner.history[:] = state["history"]
 
     def _set_learning_rate(self) -> None:
         recipe = self.recipe
@@ -249,8 +250,9 @@ class Trainer:
         torch.set_rng_state(random)
         self._report(line, "validation", self.figures)
         # held-out excerpts without any audible stem have no SDR: nothing is chosen by them
-        by_sdr = self.figures.get("sdr", -float("inf"))
-        score = -self.figures["loss"] if section.select == "loss" else by_sdr
+        [figure] = section.best.values()
+        found = self.figures.get(figure, -float("inf"))
+        score = -found if figure == "loss" else found
         if score > self.best:
             self.best = score
             models.save(self._usable(), self.folder / "best.safetensors", **self._metadata())
@@ -311,13 +313,6 @@ class _Window:
         figures["loader_wait"] = (self._loader.waited - self._waited) / elapsed
         self._start()
         return figures
-
-
-def build_objective(section: ObjectiveSection) -> objectives.Objective:
-    """The objective that a recipe names."""
-    if section.name == "spectral":
-        return objectives.Spectral(section.complex_weight, section.floor)
-    return objectives.Distance(section.name, section.magnitude)
 
 
 def _build(recipe: Recipe) -> Separator:

@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stemwise.data import augment
 from stemwise.data.batch import Batch
 from stemwise.data.loading import Loader
 from stemwise.evaluation.detection import au_roc
+from stemwise.training.learner import Learner
 from stemwise.training.objectives import crop_labels
-from stemwise.training.procedures import Learner
 
 _SILENT = 1e-8  # mean square below which a reference stem counts as silent (-80 dBFS)
 
@@ -40,12 +39,13 @@ def validate(learner: Learner, loader: Loader, batches: int) -> dict[str, float]
     scores: dict[str, list[float]] = defaultdict(list)
     frames: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
     for batch in loader.batches(0, batches):
-        batch = augment.apply(batch.to(learner.device), separator.channels)
-        prediction, named = learner.judge(batch)
-        for task, loss in named.items():
+        batch = learner.prepare(batch)
+        prediction, judged = learner.judge(batch)
+        for task, loss in judged.by_task().items():
             losses[task].append(float(loss))
-        if named:  # a batch that supervises nothing has nothing to say
-            losses["loss"].append(float(learner.weighting.combine(named, batch, ())))
+        tasks = learner.weighting.tasks(judged)
+        if tasks:  # a batch that supervises nothing has nothing to say
+            losses["loss"].append(float(learner.weigh(tasks, batch)))
         estimates = separator.reconstruct(prediction)
         _score_stems(estimates, batch, separator.sources, separator.grid.crop, scores)
         if prediction.activity is not None:
