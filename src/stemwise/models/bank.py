@@ -15,21 +15,33 @@ class Bank(nn.Module):
     """One network per source, each run on the same inputs.
 
     The inputs (the mixture's spectrum) are computed once for all of them. Parameters are named
-    `members.<source>.*`.
+    `members.<source>.*`. `chosen` are the sources whose networks run, all of them at first.
     """
 
     def __init__(self, sources: Sequence[str], make: Callable[[], nn.Module]) -> None:
         super().__init__()
         self.members = nn.ModuleDict({source: make() for source in sources})
+        self.chosen = tuple(sources)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Each member gives a tensor or a tuple of them (batch, ...); they are joined as
         (batch, source, ...)."""
         results: list[tuple[Tensor, ...]] = []
-        for member in self.members.values():
-            result = member(*inputs)
+        for source in self.chosen:
+            result = self.members[source](*inputs)
             results.append(result if isinstance(result, tuple) else (result,))
         return tuple(torch.stack(tensors, dim=1) for tensors in zip(*results, strict=True))
+
+    def own_parameters(self, source: str) -> list[nn.Parameter]:
+        """Those of the source's member."""
+        return list(self.members[source].parameters())
+
+    def choose(self, sources: Sequence[str]) -> bool:
+        """Run the members of `sources` alone from now on."""
+        if not all(source in self.members for source in sources):
+            return False
+        self.chosen = tuple(sources)
+        return True
 
 
 def combine(separators: Sequence[Separator]) -> Separator:

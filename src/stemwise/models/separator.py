@@ -9,9 +9,10 @@ how a reference stem looks in that representation and how estimates become wavef
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +104,17 @@ class Prediction:
         return (mask[..., span].mT * self.mixture[..., span].mT).mT
 
 
+@runtime_checkable
+class Divided(Protocol):
+    """A network in which every source has parts of its own, and can be computed by itself."""
+
+    def own_parameters(self, source: str) -> list[nn.Parameter]:
+        """Parameters that the estimate of one source depends on, and no other's."""
+
+    def choose(self, sources: Sequence[str]) -> bool:
+        """Compute these sources alone from now on; False, and all stays, where that cannot be."""
+
+
 class Separator(nn.Module, ABC):
     """A network with its sources, its sample rate, and the way from waveforms to waveforms."""
 
@@ -172,9 +184,36 @@ class Separator(nn.Module, ABC):
     def own_parameters(self, source: str) -> list[nn.Parameter]:
         """Parameters that the estimate of one source depends on, and no other's.
 
-        All others are shared. None here: networks of several decoders or members say otherwise.
+        All others are shared; networks that compute all sources at once have none but those.
         """
-        return []
+        return self.network.own_parameters(source) if isinstance(self.network, Divided) else []
+
+    @property
+    def training_targets(self) -> Mapping[str, Sequence[str]]:
+        """What training asks for, by name: each the sum of some sources, of none: silence."""
+        return {source: (source,) for source in self.sources}
+
+    @contextmanager
+    def estimating(self, targets: Sequence[str]) -> Iterator[None]:
+        """Within it, predictions are of `targets` alone, names of `training_targets`.
+
+        `sources` and `activity_sources` are then those of the predictions. A network that computes
+        all of its sources at once does so here too, and they stay as they are.
+        """
+        before = self.sources, self.activity_sources
+        if tuple(targets) == self.sources or not self._choose(targets):
+            yield
+            return
+        self.sources = tuple(targets)
+        self.activity_sources = self.sources if self.activity_sources else ()
+        try:
+            yield
+        finally:
+            self.sources, self.activity_sources = before
+            self._choose(self.sources)
+
+    def _choose(self, targets: Sequence[str]) -> bool:
+        return isinstance(self.network, Divided) and self.network.choose(targets)
 
     @property
     def frame_rate(self) -> float:

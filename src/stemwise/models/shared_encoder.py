@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stemwise.errors import ModelError
+from stemwise.models.bank import Bank
 from stemwise.models.blocks import input_scale
 from stemwise.models.checkpoint import misfits
 from stemwise.models.heads import ActivityHead, activate, check_mask
@@ -39,14 +40,16 @@ class SharedEncoder(SpectrogramSeparator):
     plus: `encoder+` of section 4.4, with 32 features in the first three convolutions. activity: a
     head per source on the deepest features (the paper has none). mask: "none" (as published: ReLU
     magnitudes), "relu" or "sigmoid". features: of the first convolution; all others keep their
-    ratio to it. The paper trains on 128 frames: 128 * 512 samples.
+    ratio to it. separate: an encoder for every decoder, which is the paper's baseline of
+    independent networks; those trained one by one can be combined (`stemwise.models.bank.combine`).
+    The paper trains on 128 frames: 128 * 512 samples.
 
     The last frame of a spectrum, beyond a multiple of 32, takes the estimate of the one before.
     """
 
     kind = "shared-encoder"
     segment = 10.0
-    network: SharedEncoderNetwork
+    network: SharedEncoderNetwork | Bank
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class SharedEncoder(SpectrogramSeparator):
         activity: bool = False,
         mask: str = "none",
         features: int = 16,
+        separate: bool = False,
     ) -> None:
         check_mask(self.kind, mask)
         if features < 1:
@@ -67,9 +71,14 @@ class SharedEncoder(SpectrogramSeparator):
             "activity": activity,
             "mask": mask,
             "features": features,
+            "separate": separate,
         }
         self.mask = mask
-        self.network = SharedEncoderNetwork(self.sources, features, plus, activity)
+        encoded, decoded = _widths(features, plus)
+        if separate:
+            self.network = Bank(self.sources, lambda: OwnEncoder(encoded, decoded, activity))
+        else:
+            self.network = SharedEncoderNetwork(self.sources, encoded, decoded, activity)
         before, after = _context_frames(activity)
         before, after = (-(-frames // STRIDE) * STRIDE * HOP for frames in (before, after))
         self.grid = Grid(HOP, STRIDE * HOP, before=before, after=after)
@@ -91,21 +100,47 @@ class SharedEncoder(SpectrogramSeparator):
                 f"'shared-encoder' takes the deviations of {BINS} bins, "
                 f"not of {tuple(deviation.shape)}."
             )
-        self.network.input_scale.copy_(input_scale(deviation))
+        scale = input_scale(deviation)
+        network = self.network
+        for one in network.members.values() if isinstance(network, Bank) else (network,):
+            assert isinstance(one, (OwnEncoder, SharedEncoderNetwork))
+            one.input_scale.copy_(scale)
+
+    @property
+    def shared(self) -> SharedEncoderNetwork:
+        """The network; raises ModelError where every decoder has an encoder of its own."""
+        if isinstance(self.network, Bank):
+            raise ModelError(
+                "The separator has an encoder for every source, none that is shared: "
+                "build it without `separate`."
+            )
+        return self.network
+
+    def take_encoder(self, other: SharedEncoder) -> None:
+        """Use another separator's encoder, with the scale of its input; nothing is copied.
+
+        Raises ModelError for an encoder of other widths, and where either has no shared encoder.
+        """
+        ours, theirs = self.shared.encoder_tensors(), other.shared.encoder_tensors()
+        problems = misfits(ours, theirs)
+        if problems:
+            raise ModelError(f"The encoder does not fit: {problems}.")
+        self.shared.take_encoder(other.shared)
 
     def with_sources(self, sources: Sequence[str]) -> SharedEncoder:
         """This encoder under the decoders of `sources`: those it has, and new ones for the rest.
 
         The new decoders have random weights; encoder and kept decoders share this separator's, so
         nothing is copied. Whether the encoder is trained on, is a matter of training. Raises
-        ModelError for sources that are listed twice.
+        ModelError for sources that are listed twice, and where no encoder is shared.
         """
         options: dict[str, Any] = {**self._config, "sources": list(sources)}
+        ours = self.shared
         grown = SharedEncoder(**options).to(self.window.device)
-        grown.network.take_encoder(self.network)
+        grown.shared.take_encoder(ours)
         for source in sources:
             if source in self.sources:
-                grown.network.decoders[source] = self.network.decoders[source]
+                grown.shared.decoders[source] = ours.decoders[source]
         return grown.train(self.training)
 
     def features(self, spectrum: Tensor) -> tuple[Tensor, ...]:
@@ -123,7 +158,8 @@ class SharedEncoder(SpectrogramSeparator):
         maps = torch.cat([maps, maps[..., -1:, :]], dim=-2).mT
         activity = None
         if len(outputs) > 1:
-            activity = torch.cat([outputs[1], outputs[1][..., -1:]], dim=-1).float()
+            logits = outputs[1].flatten(1, -2)  # a bank has an axis of one between
+            activity = torch.cat([logits, logits[..., -1:]], dim=-1).float()
         if self.mask == "none":
             return Prediction(spectrum, estimates=maps, activity=activity)
         return Prediction(spectrum, masks=maps, activity=activity)
@@ -142,8 +178,8 @@ def join(separators: Sequence[SharedEncoder]) -> SharedEncoder:
         _check_same_encoder(first, other)
     joined = first.with_sources([name for one in separators for name in one.sources])
     for separator in separators:
-        for source, decoder in separator.network.decoders.items():
-            joined.network.decoders[source] = decoder
+        for source, decoder in separator.shared.decoders.items():
+            joined.shared.decoders[source] = decoder
     return joined
 
 
@@ -154,7 +190,7 @@ def _check_same_encoder(first: SharedEncoder, other: SharedEncoder) -> None:
                 f"The separators differ in {key!r} ({value!r} and {other.config[key]!r}): "
                 "only those with equal options can be joined."
             )
-    ours, theirs = first.network.encoder_tensors(), other.network.encoder_tensors()
+    ours, theirs = first.shared.encoder_tensors(), other.shared.encoder_tensors()
     problems = misfits(ours, theirs)
     differing = [name for name, value in ours.items() if not torch.equal(value, theirs[name])]
     if problems or differing:
@@ -190,18 +226,32 @@ def _context_frames(activity: bool) -> tuple[int, int]:
 class SharedEncoderNetwork(nn.Module):
     """Magnitudes to magnitudes of every source: table 1."""
 
-    def __init__(self, sources: Sequence[str], features: int, plus: bool, activity: bool) -> None:
+    def __init__(
+        self,
+        sources: Sequence[str],
+        encoded: Sequence[int],
+        decoded: Sequence[int],
+        activity: bool,
+    ) -> None:
         super().__init__()
         self.register_buffer("input_scale", torch.ones(BINS))
         self.input_scale: Tensor
-        widths = [width * features // WIDTHS[0] for width in WIDTHS]
-        narrow = [width * features // WIDTHS[0] for width in DECODED]
-        if plus:
-            widths[:2] = [WIDE * features // WIDTHS[0]] * 2
-        self.encoder = Encoder(widths)
+        self.encoder = Encoder(encoded)
         self.decoders = nn.ModuleDict(
-            {source: Decoder(widths, narrow, activity) for source in sources}
+            {source: Decoder(encoded, decoded, activity) for source in sources}
         )
+        self.chosen = tuple(sources)
+
+    def own_parameters(self, source: str) -> list[nn.Parameter]:
+        """Those of the source's decoder."""
+        return list(self.decoders[source].parameters())
+
+    def choose(self, sources: Sequence[str]) -> bool:
+        """Run the decoders of `sources` alone from now on."""
+        if not all(source in self.decoders for source in sources):
+            return False
+        self.chosen = tuple(sources)
+        return True
 
     def take_encoder(self, other: SharedEncoderNetwork) -> None:
         """Use another network's encoder, with the scale of its input."""
@@ -220,11 +270,27 @@ class SharedEncoderNetwork(nn.Module):
         logits (batch, source, frame).
         """
         kept = self.encoder(magnitudes * self.input_scale)
-        results = [decoder(kept) for decoder in self.decoders.values()]
+        results = [self.decoders[source](kept) for source in self.chosen]
         maps = torch.stack([result[0] for result in results], dim=1)
         if len(results[0]) == 1:
             return (maps,)
         return maps, torch.cat([result[1] for result in results], dim=1)
+
+
+class OwnEncoder(nn.Module):
+    """One source with an encoder of its own: magnitudes to its magnitudes."""
+
+    def __init__(self, encoded: Sequence[int], decoded: Sequence[int], activity: bool) -> None:
+        super().__init__()
+        self.register_buffer("input_scale", torch.ones(BINS))
+        self.input_scale: Tensor
+        self.encoder = Encoder(encoded)
+        self.decoder = Decoder(encoded, decoded, activity)
+
+    def forward(self, magnitudes: Tensor) -> tuple[Tensor, ...]:
+        """(batch, 2, frame, 1025) to the same, and logits (batch, 1, frame) of a head."""
+        out: tuple[Tensor, ...] = self.decoder(self.encoder(magnitudes * self.input_scale))
+        return out
 
 
 class Encoder(nn.Module):
@@ -278,6 +344,15 @@ class Decoder(nn.Module):
         if self.activity is None:
             return (maps,)
         return maps, self.activity(kept[-1].transpose(2, 3).flatten(1, 2))
+
+
+def _widths(features: int, plus: bool) -> tuple[list[int], list[int]]:
+    """Features of each resolution, the finest first, of encoder and decoder."""
+    encoded = [width * features // WIDTHS[0] for width in WIDTHS]
+    decoded = [width * features // WIDTHS[0] for width in DECODED]
+    if plus:
+        encoded[:2] = [WIDE * features // WIDTHS[0]] * 2
+    return encoded, decoded
 
 
 def _layer(convolution: nn.Conv2d) -> nn.Sequential:

@@ -166,8 +166,16 @@ class UnmixBank(Bank):
 
     @property
     def unmixers(self) -> list[UnmixNetwork]:
-        """The members, in the order of the sources."""
-        return [cast(UnmixNetwork, member) for member in self.members.values()]
+        """The members that run, in the order of the sources."""
+        return [cast(UnmixNetwork, self.members[source]) for source in self.chosen]
+
+    def own_parameters(self, source: str) -> list[nn.Parameter]:
+        """Those of the source's member; none where the residual depends on it too."""
+        return [] if self.residual else super().own_parameters(source)
+
+    def choose(self, sources: Sequence[str]) -> bool:
+        """Run some members alone; the residual needs them all."""
+        return not self.residual and super().choose(sources)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """inputs: magnitudes (batch, frame, channel, bin); see the class."""
