@@ -124,7 +124,7 @@ def test_resumed_run_equals_the_uninterrupted_one(
     assert logs[0] == logs[1]
 
 
-TIMINGS = ("steps_per_second", "loader_wait")
+TIMINGS = ("excerpts_per_second", "loader_wait")
 
 
 @pytest.mark.parametrize("workers", [0, 2])

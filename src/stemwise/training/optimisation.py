@@ -1,43 +1,66 @@
-"""Optimiser, learning-rate schedule and the running average of the weights."""
+"""Optimisers, and the running average of the weights."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from stemwise.training.sections import OptimiserSection, ScheduleSection
+from stemwise.errors import RecipeError
+from stemwise.training.schedules import learning_rate
+from stemwise.training.sections import OptimiserSection
+
+__all__ = ["Average", "build_optimiser", "learning_rate", "load_moments"]
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def build_optimiser(module: nn.Module, section: OptimiserSection) -> torch.optim.AdamW:
-    """AdamW whose weight decay leaves out biases and normalisations (parameters of one axis)."""
+def build_optimiser(
+    module: nn.Module, section: OptimiserSection, *, fused: bool = True
+) -> torch.optim.Optimizer:
+    """The optimiser of a recipe, for the parameters of `module` that are learnt.
+
+    adamw: decoupled weight decay that leaves out biases and normalisations (parameters of one
+    axis). adam: the papers' L2 penalty, added to the gradient of every parameter. sgd: momentum
+    with the same penalty.
+
+    fused: one kernel for all parameters; not for fp16, whose gradients are unscaled before.
+
+    Raises RecipeError where nothing is left to learn.
+    """
     parameters = [p for p in module.parameters() if p.requires_grad]
+    if not parameters:
+        raise RecipeError("all of the separator is frozen: there is nothing to train")
+    shared: dict[str, Any] = {"lr": section.learning_rate, "fused": fused}
+    if section.name == "adam":
+        return torch.optim.Adam(
+            parameters, betas=section.betas, weight_decay=section.weight_decay, **shared
+        )
+    if section.name == "sgd":
+        return torch.optim.SGD(
+            parameters, momentum=section.momentum, weight_decay=section.weight_decay, **shared
+        )
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": section.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=section.learning_rate,
-        betas=section.betas,
-        fused=True,
+        [group for group in groups if group["params"]], betas=section.betas, **shared
     )
 
 
-def learning_rate(step: int, steps: int, peak: float, schedule: ScheduleSection) -> float:
-    """Learning rate of step `step` (from 0) of `steps`: a function of the step alone."""
-    rate = peak
-    if step < schedule.warmup:
-        rate *= (step + 1) / schedule.warmup
-    decaying = schedule.decay * steps
-    if decaying > 0 and step > steps - decaying:
-        rate *= (steps - step) / decaying
-    return rate
+def load_moments(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take moments and step counts from a checkpoint, and keep the recipe's settings."""
+    wanted = [
+        {key: value for key, value in group.items() if key != "params"}
+        for group in optimiser.param_groups
+    ]
+    optimiser.load_state_dict(state)
+    for group, settings in zip(optimiser.param_groups, wanted, strict=True):
+        group.update(settings)
 
 
 class Average(Generic[Module]):

@@ -26,11 +26,11 @@ _SILENT = 1e-8  # mean square below which a reference stem counts as silent (-80
 def validate(learner: Learner, loader: Loader, batches: int) -> dict[str, float]:
     """Judge `batches` fixed batches in evaluation mode.
 
-    Returns the mean of every named loss and of their weighted sum ("loss"); per source
-    "sdr/<source>" (dB, mean over excerpts where the stem plays) and their mean "sdr";
+    Returns the mean of every loss, by task and by source, and of the weighted sum ("loss"); per
+    source "sdr/<source>" (dB, mean over excerpts where the stem plays) and their mean "sdr";
     "ghost/<source>" (level of the estimate relative to the mixture in dB, mean over excerpts where
-    the stem is silent); "auroc/<source>" (over the frames of all excerpts). Figures without any
-    excerpt to judge are left out.
+    the stem is silent); "auroc/<source>" (over the frames of all excerpts) and their mean "auroc".
+    Figures without any excerpt to judge are left out.
     """
     separator = learner.separator
     trained = separator.training
@@ -41,7 +41,7 @@ def validate(learner: Learner, loader: Loader, batches: int) -> dict[str, float]
     for batch in loader.batches(0, batches):
         batch = learner.prepare(batch)
         prediction, judged = learner.judge(batch)
-        for task, loss in judged.by_task().items():
+        for task, loss in (judged.by_task() | judged.by_source()).items():
             losses[task].append(float(loss))
         tasks = learner.weighting.tasks(judged)
         if tasks:  # a batch that supervises nothing has nothing to say
@@ -60,10 +60,14 @@ def validate(learner: Learner, loader: Loader, batches: int) -> dict[str, float]
     by_stem = [figures[f"sdr/{s}"] for s in separator.sources if f"sdr/{s}" in figures]
     if by_stem:
         figures["sdr"] = float(np.mean(by_stem))
+    areas = []
     for source, pairs in frames.items():
         area = au_roc(*(np.concatenate([pair[i].ravel() for pair in pairs]) for i in (0, 1)))
         if area is not None:
             figures[f"auroc/{source}"] = area
+            areas.append(area)
+    if areas:
+        figures["auroc"] = float(np.mean(areas))
     return figures
 
 
