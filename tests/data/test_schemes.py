@@ -52,7 +52,10 @@ BASE = {"name": "x", "separator": {"name": "band-unet"}, "steps": 1, "batch": 1}
     [
         ({"name": "sequentiel"}, "no scheme 'sequentiel'; the nearest is 'sequential'"),
         ({"name": "random", "source": "bass"}, "'source' does not belong to 'random', which has"),
-        ({"name": "chunks", "most": 3}, "'most' .* whose options are held_out, drop_silent"),
+        (
+            {"name": "chunks", "most": 3},
+            "'most' .* whose options are held_out, shares, ",
+        ),
         ({"name": "pool-mix", "fewest": 4, "most": 3}, "'fewest' must not be more than 'most'"),
         ({"name": "independent", "shares": [0.9, 0.2]}, "'shares' must be"),
         ({"nam": "random"}, "unknown key 'data.sampling.nam'; the nearest valid key is 'name'"),
@@ -366,6 +369,19 @@ def test_chunks_held_out_for_validation_are_no_training_chunks() -> None:
     assert not trained & held_out
     with pytest.raises(DataError, match="2 excerpts"):
         kept.plan(2)
+
+
+def test_chunks_by_shares_of_songs_keep_songs_apart() -> None:
+    songs = [ArraySong(f"s{k}", noise(k, 1.1)) for k in range(10)]
+    draws = {
+        part: sampler(songs, "chunks", part=part, shares=(0.6, 0.3), drop_silent=False)
+        for part in ("train", "validation")
+    }
+    found = {part: {places(draw.plan(i))[0][0] for i in range(6)} for part, draw in draws.items()}
+    assert draws["validation"].total == 6
+    assert len({places(draws["train"].plan(i))[0] for i in range(12)}) == 12
+    assert len(found["validation"]) == 3
+    assert not found["train"] & found["validation"]
 
 
 def database_songs() -> list[ArraySong]:

@@ -61,6 +61,8 @@ class Chunks(Scheme):
     Args:
         part: "train" or "validation".
         held_out: share of all chunks that is for validation.
+        shares: shares of the songs for training and validation, in place of `held_out`: the
+            database of paper 003 with all its sources (75 and 15 of 100 songs).
         drop_silent: whether training drops chunks with a silent source.
 
     Raises DataError where nothing is left.
@@ -75,8 +77,13 @@ class Chunks(Scheme):
         *,
         part: Part = "train",
         held_out: float = 0.05,
+        shares: tuple[float, float] | None = None,
         drop_silent: bool = True,
     ) -> None:
+        if shares is not None:
+            order = np.random.default_rng([seed, len(songs)]).permutation(len(songs))
+            chosen, held_out = _of_part(order, shares, part), float(part == "validation")
+            songs = [songs[number] for number in sorted(chosen.tolist())]
         super().__init__(songs, layout, augmentation, seed)
         samples = layout.samples
         chunks = [
@@ -209,9 +216,7 @@ class Independent(Scheme):
         having = [k for k, song in enumerate(self.songs) if source in song.stems]
         row = self.layout.sources.index(source)
         order = np.random.default_rng([self.seed, row, len(having)]).permutation(having)
-        count = round(shares[0] * len(having))
-        until = count + max(1, round(shares[1] * len(having)))
-        chosen = order[:count] if self.part == "train" else order[count:until]
+        chosen = _of_part(order, shares, self.part)
         samples = self.layout.samples
         places = [
             (int(number), start)
@@ -255,6 +260,15 @@ class _Shuffle:
                 except KeyError:  # another thread took the last one away
                     break
         return order
+
+
+def _of_part(
+    order: NDArray[np.int64], shares: tuple[float, float], part: Part
+) -> NDArray[np.int64]:
+    """Those of the songs `order` that are for training, or for validation, by their shares."""
+    count = round(shares[0] * len(order))
+    until = count + max(1, round(shares[1] * len(order)))
+    return order[:count] if part == "train" else order[count:until]
 
 
 def whole_song(scheme: Scheme, song: Song, start: int, draws: Draws) -> Plan:

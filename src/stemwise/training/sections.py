@@ -61,6 +61,8 @@ class SamplingSection(Section):
                 raise ValueError(f"'{key}' does not belong to '{self.name}', {options}: remove it")
         if self.fewest is not None and self.most is not None and self.fewest > self.most:
             raise ValueError("'fewest' must not be more than 'most'")
+        if self.name == "chunks" and self.shares is not None and self.held_out is not None:
+            raise ValueError("give 'held_out' or 'shares', not both")
         if self.shares is not None and not (min(self.shares) > 0 and sum(self.shares) <= 1):
             raise ValueError("'shares' must be above 0 and 1 together at most")
         return self
@@ -78,13 +80,16 @@ _SAMPLING_OPTIONS: dict[str, tuple[str, ...]] = {
     "non-vocal-replacement": ("source", "accompaniment", "printed"),
     "pool-mix": ("source", "fewest", "most"),
     "independent": ("shares",),
-    "chunks": ("held_out", "drop_silent"),
+    "chunks": ("held_out", "shares", "drop_silent"),
 }
 
 
 class DataSection(Section):
     """Excerpts and their random changes; see `stemwise.data.draws.Augmentation`."""
 
+    sets: dict[str, str] = {}
+    """Data sets of the published training, by the names that `--data NAME=...` gives them, and what
+    is taken of each. They say which data to bring; nothing depends on them."""
     sampling: SamplingSection = SamplingSection()
     mix: tuple[str, ...] | None = None
     """Stems that a mixture is made of, where they are more than the separator's sources."""
