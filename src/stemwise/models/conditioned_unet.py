@@ -7,7 +7,7 @@ frame), where batch counts chunks of 6 s and, within each, conditions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,12 +21,14 @@ from stemwise.models.multichannel_unet import WIDTHS, Convolutions, UNet, check_
 
 CONDITIONS = ("one-hot", "published")
 CONTROL = (32, 512, 4096)
+SUM, SILENCE = "sum", "silence"
+"""What is asked for besides the sources, by names that no source may have."""
 
 
 class ConditionedUNet(ChunkedSeparator):
     """Mono, 10 880 Hz; asked for one source after the other, all of a song's sources in one batch.
 
-    conditions: what it is trained on (`training_conditions`). "one-hot": each source by itself, the
+    conditions: what it is trained on (`training_targets`). "one-hot": each source by itself, the
     paper's N x K iterations; "published": as the authors' code, also their sum (all ones) and
     silence (all zeros). Outside training the conditions are the one-hot ones; `condition` changes
     them. features, dropout, mask, activity: as those of `multichannel-unet`. control: widths of the
@@ -55,13 +57,15 @@ class ConditionedUNet(ChunkedSeparator):
                 f"The conditions of {self.kind!r} are one of {', '.join(CONDITIONS)}, "
                 f"not {conditions!r}."
             )
+        if {SUM, SILENCE} & set(sources):
+            raise ModelError(f"No source of {self.kind!r} can be called {SUM!r} or {SILENCE!r}.")
         if len(control) != 3 or any(width < 1 for width in control):
             raise ModelError(
                 f"The control networks of {self.kind!r} have 3 widths from 1 up, "
                 f"not {list(control)}."
             )
         super().__init__(sources, mask, activity)
-        self._config = {
+        self._config: dict[str, Any] = {
             "sources": list(sources),
             "features": list(features),
             "dropout": dropout,
@@ -76,6 +80,8 @@ class ConditionedUNet(ChunkedSeparator):
         self.register_buffer("vectors", torch.eye(len(self.sources)), persistent=False)
         self.vectors: Tensor
         self._published = conditions == "published"
+        self._targets: dict[str, tuple[str, ...]] = {one: (one,) for one in self.sources}
+        self._targets |= {SUM: self.sources, SILENCE: ()}
 
     @property
     def config(self) -> dict[str, Any]:
@@ -85,16 +91,29 @@ class ConditionedUNet(ChunkedSeparator):
     @property
     def training_conditions(self) -> Tensor:
         """What a training step asks for, (condition, source): see `conditions` of the class."""
-        one_hot = torch.eye(len(self.sources), device=self.vectors.device)
-        if not self._published:
-            return one_hot
-        return torch.cat([one_hot, torch.ones_like(one_hot[:1]), torch.zeros_like(one_hot[:1])])
+        return self._rows(self._targets if self._published else self._config["sources"])
+
+    @property
+    def training_targets(self) -> Mapping[str, Sequence[str]]:
+        """The same by name; in evaluation, each source by itself."""
+        if self.training and self._published:
+            return self._targets
+        return {source: self._targets[source] for source in self._config["sources"]}
+
+    def _choose(self, targets: Sequence[str]) -> bool:
+        self.vectors = self._rows(targets)
+        return True
+
+    def _rows(self, targets: Iterable[str]) -> Tensor:
+        sources = self._config["sources"]
+        rows = [[float(source in self._targets[name]) for source in sources] for name in targets]
+        return torch.tensor(rows, device=self.vectors.device)
 
     @contextmanager
     def condition(self, vectors: Tensor) -> Iterator[None]:
         """Within it, predictions have a "source" for each of `vectors` (condition, source).
 
-            with separator.condition(separator.training_conditions):
+            with separator.condition(vectors):
                 prediction = separator(mixture)  # (batch, condition, channel, ...)
 
         What is asked for is `wanted(stems, vectors)`. Raises ModelError for vectors of other

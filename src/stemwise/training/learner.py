@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -14,11 +15,12 @@ from stemwise.errors import StemwiseError
 from stemwise.models.separator import Prediction, Separator
 from stemwise.training.losses import Losses
 from stemwise.training.objectives import Objective
+from stemwise.training.targets import regroup
 from stemwise.training.weighting import Moment, Weighting, weigh
 
 
 class NotFiniteError(StemwiseError):
-    """A loss or gradient that is not a number; the weights are those before the step."""
+    """A loss or gradient that is not a number; no update was made with it."""
 
 
 @dataclass
@@ -50,22 +52,32 @@ class Learner:
         applied = augment.apply(batch.to(self.device), self.separator.channels)
         return applied.narrowed(self.mix, self.separator.sources)
 
-    def judge(self, batch: Batch) -> tuple[Prediction, Losses]:
-        """Prediction and losses of a prepared batch."""
-        forward = self.forward or self.separator
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            prediction = forward(batch.mixture)
-        with torch.no_grad():
-            reference = self.separator.represent(batch.stems)
-        return prediction, self.objective(self.separator, prediction, reference, batch)
+    def judge(self, batch: Batch, source: str | None = None) -> tuple[Prediction, Losses]:
+        """Prediction and losses of a prepared batch.
 
-    def tasks(self, batch: Batch) -> dict[str, Tensor]:
-        """The scalar losses that the weighting weighs, of a prepared batch."""
-        return self.weighting.tasks(self.judge(batch)[1])
+        source: what alone is asked for, and judged, where the network can leave out the rest; None
+        asks for all that the network is trained on.
+        """
+        separator = self.separator
+        groups = separator.training_targets
+        columns = separator.sources, separator.activity_sources
+        forward = self.forward or separator
+        with separator.estimating(tuple(groups) if source is None else (source,)):
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+                prediction = forward(batch.mixture)
+            if separator.sources != columns[0]:
+                batch = regroup(batch, *columns, [groups[name] for name in separator.sources])
+            with torch.no_grad():
+                reference = separator.represent(batch.stems)
+            return prediction, self.objective(separator, prediction, reference, batch)
+
+    def tasks(self, batch: Batch, source: str | None = None) -> dict[str, Tensor]:
+        """The scalar losses that the weighting weighs, of a prepared batch; source: see `judge`."""
+        return self.weighting.tasks(self.judge(batch, source)[1])
 
     def weigh(self, tasks: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """The number to minimise."""
-        moment = Moment(batch, self.history, list(self.module.parameters()))
+        moment = Moment.of(self.separator, batch, self.history)
         return weigh(tasks, self.weighting.weights(tasks, moment))
 
     def backward(self, loss: Tensor) -> None:
@@ -81,7 +93,7 @@ class Learner:
         """Take an optimiser step on the gradients, and forget them.
 
         figures: scalars to check and to return, with "gradient" (its norm before clipping) added.
-        parameters: those that are updated; None: all.
+        parameters: those that are updated; the others keep their gradients. None: all.
 
         Raises NotFiniteError, with the songs of `batches`, where a figure is not a number; then
         nothing is updated.
@@ -97,6 +109,25 @@ class Learner:
                 f"a loss or gradient is not a number ({values}); the batch was read from "
                 f"{', '.join(songs)}"
             )
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        with _set_aside(self.module, learnt if parameters is not None else None):
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
         return values
+
+
+@contextmanager
+def _set_aside(module: nn.Module, learnt: Sequence[nn.Parameter] | None) -> Iterator[None]:
+    """Without gradients of all but `learnt`, so that an optimiser leaves them as they are."""
+    if learnt is None:
+        yield
+        return
+    within = {id(parameter) for parameter in learnt}
+    others = [one for one in module.parameters() if id(one) not in within]
+    gradients = [one.grad for one in others]
+    for one in others:
+        one.grad = None
+    try:
+        yield
+    finally:
+        for one, gradient in zip(others, gradients, strict=True):
+            one.grad = gradient
