@@ -110,6 +110,11 @@ class ChunkedSeparator(SpectrogramSeparator):
         masks = self.mask != "none"
         return WarpedPrediction(spectrum, self.warp, warped, masks=masks, activity=activity)
 
+    def compared(self, prediction: Prediction, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """Magnitudes on the warped axis: the paper's indirect loss is their L1 (equation 4)."""
+        assert isinstance(prediction, WarpedPrediction)
+        return prediction.warped_estimates, self.warp(reference.abs())
+
     def refine(self, prediction: Prediction, phase: str, lead: int = 0) -> Prediction:
         """Complex estimates with a better phase, chunk by chunk; see SpectrogramSeparator."""
         mixture, estimates = prediction.mixture, prediction.estimates

@@ -74,6 +74,15 @@ class JointUNet(SpectrogramSeparator):
             activity=outputs[1] if len(outputs) > 1 else None,
         )
 
+    def compared(self, prediction: Prediction, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """Logarithms of magnitudes, log1p: the paper's normalised magnitudes (section 4.2)."""
+        masks = prediction.masks
+        if masks is None:
+            estimates = prediction.estimates.abs()
+        else:
+            estimates = masks * prediction.mixture.abs().unsqueeze(1)
+        return torch.log1p(estimates), torch.log1p(reference.abs())
+
 
 class JointUNetNetwork(nn.Module):
     """Log magnitudes (batch, 1, 257, frame) to masks and, with `detection`, logits.

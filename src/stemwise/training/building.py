@@ -2,29 +2,75 @@
 
 from __future__ import annotations
 
-from stemwise.errors import RecipeError
-from stemwise.training import objectives, procedures, weighting
+from collections.abc import Mapping
+
+from stemwise.training import (
+    balancing,
+    energy_weights,
+    objectives,
+    procedures,
+    waveforms,
+    weighting,
+)
 from stemwise.training.sections import ObjectiveSection, WeightingSection
 
 
 def build_objective(section: ObjectiveSection) -> objectives.Objective:
     """The objective that a recipe names."""
-    if section.name == "spectral":
-        return objectives.Spectral(section.complex_weight, section.floor)
-    if section.name in ("l1", "mse"):
-        return objectives.Distance(section.name, section.magnitude)
-    raise RecipeError(f"the objective '{section.name}' cannot be built")
+    match section.name:
+        case "spectral":
+            return objectives.Spectral(section.complex_weight, section.floor)
+        case "l1" | "mse":
+            return objectives.Distance(section.name, section.magnitude)
+        case "direct":
+            return objectives.Direct(section.limit)
+        case "dual":
+            return waveforms.Dual(section.waveform_weight)
+        case "waveform-l1":
+            return waveforms.WaveformDistance("l1")
+        case "waveform-mse":
+            return waveforms.WaveformDistance("mse")
+        case "si-sdr":
+            return waveforms.ScaleInvariantSDR()
 
 
-def build_weighting(section: WeightingSection) -> weighting.Weighting:
-    """The weighting that a recipe names."""
-    if section.name == "fixed":
-        return weighting.Fixed(section.weights)
-    raise RecipeError(f"the weighting '{section.name}' cannot be built")
+def needs_energies(section: WeightingSection) -> bool:
+    """Whether `build_weighting` wants the energies of the training data."""
+    return section.name in ("ebw-p1", "ebw-p2", "oh")
+
+
+def build_weighting(
+    section: WeightingSection, energies: Mapping[str, float] | None = None
+) -> weighting.Weighting:
+    """The weighting that a recipe names.
+
+    energies: mean squared sample of every source over the training data, where `needs_energies`.
+    """
+    activity = section.activity
+    if needs_energies(section) and energies is None:
+        raise ValueError(f"the weighting '{section.name}' needs the energies of the sources")
+    known = energies or {}
+    match section.name:
+        case "fixed":
+            return weighting.Fixed(section.weights)
+        case "blend":
+            return weighting.Blend(section.alpha)
+        case "unit":
+            return weighting.Unit(activity)
+        case "dwa":
+            return weighting.DynamicAverage(activity, section.temperature)
+        case "ebw-p1":
+            return energy_weights.LoudestOver(activity, known, power=1.0)
+        case "ebw-p2":
+            return energy_weights.LoudestOver(activity, known, power=2.0)
+        case "oh":
+            return energy_weights.EqualProducts(activity, known)
+        case "ebw-inst-p1":
+            return energy_weights.LoudestOverInBatch(activity)
+        case "gradnorm":
+            return balancing.GradientBalance(activity, section.restoring, section.decay)
 
 
 def build_procedure(name: str) -> procedures.Procedure:
     """The procedure that a recipe names."""
-    if name == "joint":
-        return procedures.Joint()
-    raise RecipeError(f"the procedure '{name}' cannot be built")
+    return procedures.PROCEDURES[name]()

@@ -14,9 +14,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from stemwise.data.batch import Batch
+from stemwise.errors import RecipeError
+from stemwise.models.chunks import WarpedPrediction
 from stemwise.models.separator import Grid, Prediction, Separator
 from stemwise.training.losses import Losses
 from stemwise.training.masked import masked_distance
+
+_TINY = 1e-10
+"""Magnitudes of a mixture below it are silence."""
 
 
 class Objective(ABC):
@@ -54,8 +59,8 @@ class Objective(ABC):
 class Distance(Objective):
     """Mean absolute (`l1`) or squared (`mse`) distance from the reference, per stem.
 
-    Works for real magnitudes, waveforms, and complex spectra (distance in the complex plane);
-    `magnitude` compares absolute values of complex spectra instead.
+    On the scale of the network's paper (`Separator.compared`), where complex spectra are compared
+    in the complex plane; with `magnitude` between the linear magnitudes of spectra.
     """
 
     norm: Literal["l1", "mse"] = "l1"
@@ -65,13 +70,65 @@ class Distance(Objective):
         self, separator: Separator, prediction: Prediction, reference: Tensor, batch: Batch
     ) -> Tensor:
         """Mean distance of every stem, (batch, source)."""
-        estimates, reference = separator.compared(prediction, reference)
-        if self.magnitude or estimates.is_complex() != reference.is_complex():
+        if self.magnitude:
+            estimates, reference = magnitudes(separator, prediction), reference.abs()
+        else:
+            estimates, reference = separator.compared(prediction, reference)
+        if estimates.is_complex() != reference.is_complex():
             estimates, reference = estimates.abs(), reference.abs()
-        difference = (estimates - reference).abs()
+        difference = estimates - reference
+        distance = difference.abs()
         if self.norm == "mse":
-            difference = difference.square()
-        return difference.flatten(2).mean(dim=2)
+            distance = distance.square()
+        return distance.mean(dim=tuple(range(2, distance.dim())))
+
+
+def magnitudes(separator: Separator, prediction: Prediction) -> Tensor:
+    """Absolute values of estimated spectra, (batch, source, channel, bin, frame).
+
+    Raises RecipeError for networks that estimate waveforms.
+    """
+    if not prediction.mixture.is_complex():
+        raise RecipeError(
+            f"this objective compares magnitudes, but '{separator.kind}' estimates waveforms; "
+            "choose 'waveform-l1', 'waveform-mse' or 'si-sdr'"
+        )
+    masks = prediction.masks
+    if masks is None:
+        return prediction.estimates.abs()
+    return masks.float() * prediction.mixture.abs().unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class Direct(Objective):
+    """Mean absolute difference of masks and ideal amplitude masks (Kadandale et al. 2020).
+
+    Equations 2 and 3: the ideal mask of a stem is min(|S| / |X|, limit), 0 where the stem is
+    silent. Networks with a frequency axis of their own are judged on it. Networks that estimate
+    without masks have nothing to compare: RecipeError.
+
+    limit: > 0.
+    """
+
+    limit: float = 10.0
+
+    def separation(
+        self, separator: Separator, prediction: Prediction, reference: Tensor, batch: Batch
+    ) -> Tensor:
+        """Mean difference of every stem, (batch, source)."""
+        if prediction.masks is None:
+            raise RecipeError(
+                f"the objective 'direct' compares masks, but '{separator.kind}' has none as this "
+                "recipe configures it; choose 'l1' or 'mse'"
+            )
+        if isinstance(prediction, WarpedPrediction):
+            masks, mixture = prediction.warped, prediction.warped_mixture
+            stems = prediction.warp(reference.abs())
+        else:
+            masks, mixture, stems = prediction.masks, prediction.mixture.abs(), reference.abs()
+        ideal = (stems / mixture.clamp_min(_TINY).unsqueeze(1)).clamp_max(self.limit)
+        difference: Tensor = masks.float() - ideal
+        return difference.abs().mean(dim=(2, 3, 4))
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,31 @@
 
 A weighting says which tasks it weighs (all of separation and all of activity, or each source) and
 gives each a weight from what has been seen so far: this batch, past epochs, the training data.
+Tasks that a batch does not supervise are absent: their terms fall away, and the weights of the
+others stay what they are, because they are shares of all tasks, not of those present.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from stemwise.data.batch import Batch
 from stemwise.errors import RecipeError
-from stemwise.training.losses import Losses
+from stemwise.models.separator import Separator
+from stemwise.training.losses import ACTIVITY, SEPARATION, Losses
 
 History = Sequence[Mapping[str, float]]
 """Mean loss of every task in each past epoch, oldest first."""
+
+Weights = dict[str, float | Tensor]
+"""A number, or a scalar without gradient, for every task."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +36,24 @@ class Moment:
     Attributes:
         batch: with its draws applied, of the separator's sources.
         history: of the tasks' mean losses in past epochs.
-        parameters: of the network, for weightings that look at gradients; empty where nothing is
-            learnt (in validation).
+        sources: names of the batch's stems.
+        parameters: those that all sources share, for weightings that look at gradients; empty
+            where nothing is learnt (in validation).
     """
 
     batch: Batch
     history: History = ()
+    sources: Sequence[str] = ()
     parameters: Sequence[nn.Parameter] = ()
+
+    @classmethod
+    def of(cls, separator: Separator, batch: Batch, history: History = ()) -> Moment:
+        """The moment of a prepared batch, in training or (without gradients) in validation."""
+        shared: list[nn.Parameter] = []
+        if torch.is_grad_enabled():
+            own = {id(p) for name in separator.sources for p in separator.own_parameters(name)}
+            shared = [p for p in separator.parameters() if id(p) not in own]
+        return cls(batch, history, separator.sources, shared)
 
 
 class Weighting(ABC):
@@ -45,7 +64,7 @@ class Weighting(ABC):
         return losses.by_task()
 
     @abstractmethod
-    def weights(self, tasks: Mapping[str, Tensor], moment: Moment) -> dict[str, float | Tensor]:
+    def weights(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
         """One weight for each of `tasks`."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -67,11 +86,14 @@ def weigh(tasks: Mapping[str, Tensor], weights: Mapping[str, float | Tensor]) ->
 
 @dataclass(frozen=True)
 class Fixed(Weighting):
-    """The same weight for a task in every step; a task without weight is an error."""
+    """The same weight for a task in every step; a task without weight is an error.
+
+    Hung & Lerch 2020, equation 1, is separation: 1, activity: alpha.
+    """
 
     by_task: Mapping[str, float] = field(default_factory=dict)
 
-    def weights(self, tasks: Mapping[str, Tensor], moment: Moment) -> dict[str, float | Tensor]:
+    def weights(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
         """The weights as they were given."""
         missing = [task for task in tasks if task not in self.by_task]
         if missing:
@@ -80,3 +102,89 @@ class Fixed(Weighting):
                 "add it to weighting.weights"
             )
         return {task: self.by_task[task] for task in tasks}
+
+
+@dataclass(frozen=True)
+class Blend(Weighting):
+    """alpha separation + (1 - alpha) activity (Stoller et al. 2018, section 3.2).
+
+    alpha: in [0, 1]; 1 and 0 are the paper's baselines of a single task.
+    """
+
+    alpha: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise RecipeError(f"weighting.alpha must be from 0 to 1, not {self.alpha}")
+
+    def weights(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
+        """The same in every step, whichever of both tasks the batch supervises."""
+        weights = {SEPARATION: self.alpha, ACTIVITY: 1 - self.alpha}
+        return {task: weights[task] for task in tasks}
+
+
+@dataclass(frozen=True)
+class PerSource(Weighting):
+    """Weighs the losses of the sources against each other, and activity by a fixed weight."""
+
+    activity: float = 1.0
+
+    def tasks(self, losses: Losses) -> dict[str, Tensor]:
+        """A task for every source, and activity."""
+        return losses.by_source()
+
+    def weights(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
+        """Those of the sources, and `activity`."""
+        sources = {task: loss for task, loss in tasks.items() if task != ACTIVITY}
+        weights = self.of_sources(sources, moment) if sources else {}
+        return {**weights, ACTIVITY: self.activity} if ACTIVITY in tasks else weights
+
+    @abstractmethod
+    def of_sources(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
+        """One weight for each of `tasks` (at least one), all of them "separation/<source>"."""
+
+
+@dataclass(frozen=True)
+class Unit(PerSource):
+    """Weight 1 for every source: UW of Kadandale et al. 2020."""
+
+    def of_sources(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
+        """Ones."""
+        return dict.fromkeys(tasks, 1.0)
+
+
+@dataclass(frozen=True)
+class DynamicAverage(PerSource):
+    """Dynamic weight average, DWA (Kadandale et al. 2020, equation 5, after Liu et al. 2019).
+
+    In epoch t source i weighs K exp(g_i / T) / sum_j exp(g_j / T) with g_i = L_i(t - 1) / L_i(t -
+    2), the mean losses of past epochs: what learns slowly weighs more. In the first two epochs
+    every g is 1, and so it is for a source without losses, or a loss of 0, in either epoch.
+
+    temperature: T, > 0; the higher, the more even the weights.
+    """
+
+    temperature: float = 2.0
+
+    def of_sources(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
+        """The same for all batches of an epoch; they sum to K over all sources."""
+        before, last = ({}, {}) if len(moment.history) < 2 else moment.history[-2:]
+        known = [task for task in last if task.startswith(f"{SEPARATION}/")]
+        names = dict.fromkeys([*known, *tasks])
+        rates = {name: _descent(before.get(name), last.get(name)) for name in names}
+        highest = max(rates.values())  # taken off, so that no exponential overflows
+        powers = {name: math.exp((rates[name] - highest) / self.temperature) for name in names}
+        total = sum(powers.values())
+        return {task: len(names) * powers[task] / total for task in tasks}
+
+
+def _descent(before: float | None, last: float | None) -> float:
+    """Ratio of two epochs' losses."""
+    if not before or not last:
+        return 1.0
+    if before < 0 or last < 0:
+        raise RecipeError(
+            "the weighting 'dwa' takes the ratio of losses, which means nothing where they are "
+            "below 0, as those of 'si-sdr' are; choose another weighting or objective"
+        )
+    return last / before

@@ -1,0 +1,177 @@
+"""Weights that give every source the same pull on the weights which all of them share.
+
+A closed form of GradNorm (Chen et al. 2018): instead of descending on the weights until the norms
+of the gradients agree, they are set so that they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+
+from stemwise.errors import RecipeError
+from stemwise.training.losses import ACTIVITY, Losses
+from stemwise.training.weighting import Moment, Weighting, Weights
+
+_LEAST = 1e-3
+"""Norms below this share of the largest count as it: no weight is more than 1000 times another."""
+
+
+class GradientBalance(Weighting):
+    """w_i G_i proportional to r_i^restoring, and sum w_i = K.
+
+    G_i is the norm of the gradient of source i's loss with respect to the last parameter that all
+    sources share, r_i = (L_i / L_i(0)) / mean_j (L_j / L_j(0)) its relative inverse training rate
+    (GradNorm, equation 2): above 1 for what learns slowly. Norms and losses are running averages,
+    so that a source which a batch lacks keeps its part in the weights of the others. All weights
+    are 1 where there are no gradients (in validation), and until a batch supervises two sources.
+
+    activity: weight of the activity loss. restoring: 0 makes all norms equal; > 0 gives more to
+    what learns slowly. decay: of the running averages, in [0, 1).
+    """
+
+    def __init__(self, activity: float = 1.0, restoring: float = 0.0, decay: float = 0.9) -> None:
+        self.activity, self.restoring, self.decay = activity, restoring, decay
+        self._norms: dict[str, Tensor] = {}
+        self._losses: dict[str, Tensor] = {}
+        self._first: dict[str, Tensor] = {}
+        self._place: int | None = None
+
+    def tasks(self, losses: Losses) -> dict[str, Tensor]:
+        """A task for every source, and activity."""
+        return losses.by_source()
+
+    def weights(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
+        """Those of the sources, from this batch and those before it, and `activity`."""
+        sources = {task: loss for task, loss in tasks.items() if task != ACTIVITY}
+        weights: Weights = {**dict.fromkeys(sources, 1.0)}
+        if self._observe(sources, moment.parameters):
+            balanced = self._balance()
+            weights = {task: balanced[task] for task in sources}
+        return {**weights, ACTIVITY: self.activity} if ACTIVITY in tasks else weights
+
+    def state_dict(self) -> dict[str, Any]:
+        """Running averages, first losses, and which parameter the gradients are of."""
+        return {
+            "norms": dict(self._norms),
+            "losses": dict(self._losses),
+            "first": dict(self._first),
+            "place": self._place,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self._norms, self._losses = dict(state["norms"]), dict(state["losses"])
+        self._first, self._place = dict(state["first"]), state["place"]
+
+    def _observe(self, tasks: Mapping[str, Tensor], parameters: Sequence[nn.Parameter]) -> bool:
+        """Take the norms and losses of a batch; False where there are none."""
+        if not torch.is_grad_enabled() or not all(loss.requires_grad for loss in tasks.values()):
+            return False
+        if self._place is None:
+            self._place = _last_shared(list(tasks.values()), parameters)
+        if self._place is None:
+            return False
+        for task, loss in tasks.items():
+            (gradient,) = torch.autograd.grad(
+                loss, parameters[self._place], retain_graph=True, materialize_grads=True
+            )
+            self._first.setdefault(task, loss.detach())
+            self._follow(self._norms, task, gradient.norm())
+            self._follow(self._losses, task, loss.detach())
+        return True
+
+    def _follow(self, averages: dict[str, Tensor], task: str, value: Tensor) -> None:
+        known = averages.get(task, value).to(value)
+        averages[task] = torch.lerp(value, known, self.decay)
+
+    def _balance(self) -> dict[str, Tensor]:
+        names = list(self._norms)
+        norms = torch.stack([self._norms[name] for name in names])
+        least = (norms.max() * _LEAST).clamp_min(torch.finfo(norms.dtype).tiny)
+        pull = norms.max().clamp_min(least) / norms.clamp_min(least)
+        if self.restoring:
+            pull = pull * self._rates(names) ** self.restoring
+        weights = len(names) * pull / pull.sum()
+        return dict(zip(names, weights.unbind(), strict=True))
+
+    def _rates(self, names: Sequence[str]) -> Tensor:
+        """Relative inverse training rates, mean 1."""
+        first = torch.stack([self._first[name].to(self._losses[name]) for name in names])
+        ratios = torch.stack([self._losses[name] for name in names]) / first
+        ratios = ratios.where(first > 0, 1.0)
+        return ratios / ratios.mean()
+
+
+def _last_shared(losses: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> int | None:
+    """Index of the parameter nearest to the losses that two or more of them pull at.
+
+    Two losses pull at a parameter where both have a gradient at the same of its elements: rows of
+    an output layer that belong to one source each are not shared. Weights are preferred to biases
+    and scales. None where the batch cannot tell, because fewer than two losses have a gradient.
+    """
+    if len(losses) < 2:
+        return None
+    distances = [_distances(loss) for loss in losses]
+    reached = [
+        (max(each[id(p)] for each in distances), k)
+        for k, p in enumerate(parameters)
+        if all(id(p) in each for each in distances)
+    ]
+    matrices = [entry for entry in reached if parameters[entry[1]].dim() > 1]
+    pulling = 0
+    for _, k in sorted(matrices or reached):
+        gradients = [
+            torch.autograd.grad(loss, parameters[k], retain_graph=True, materialize_grads=True)[0]
+            for loss in losses
+        ]
+        felt = torch.stack([gradient != 0 for gradient in gradients])
+        pulling = max(pulling, int(felt.flatten(1).any(dim=1).sum()))
+        if bool((felt.sum(dim=0) > 1).any()):
+            return k
+    if reached and pulling < 2:
+        return None
+    raise RecipeError(
+        "the weighting 'gradnorm' balances gradients of weights that all sources share, and this "
+        "network has none; choose another weighting"
+    )
+
+
+def _distances(loss: Tensor) -> dict[int, int]:
+    """Operations on the longest way from a loss to every parameter, by the parameter's id.
+
+    The longest, because a skip connection makes the first layer of a network look like its last.
+    """
+    order = _after(loss)
+    found: dict[int, int] = {}
+    steps = dict.fromkeys(order, 0)
+    for node in reversed(order):
+        variable = getattr(node, "variable", None)
+        if variable is not None:
+            found[id(variable)] = steps[node]
+        for following, _ in node.next_functions:
+            if following is not None:
+                steps[following] = max(steps[following], steps[node] + 1)
+    return found
+
+
+def _after(loss: Tensor) -> list[Node]:
+    """Everything a loss was computed with, each before what was computed from it."""
+    order: list[Node] = []
+    seen: set[Node] = set()
+    pending = [(loss.grad_fn, False)]
+    while pending:
+        node, done = pending.pop()
+        if node is None or (node in seen and not done):
+            continue
+        if done:
+            order.append(node)
+            continue
+        seen.add(node)
+        pending.append((node, True))
+        pending += [(following, False) for following, _ in node.next_functions]
+    return order

@@ -1,0 +1,112 @@
+"""Weights by the energy of the sources, so that loud ones do not take over (Kadandale et al. 2020).
+
+The energy E_i of a source is its mean squared sample, over the training data or over a batch. The
+paper takes the mean squared magnitude of its spectrogram, which is proportional to it (Parseval),
+and only ratios matter.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from stemwise.data.batch import Batch
+from stemwise.errors import RecipeError
+from stemwise.training.losses import SEPARATION
+from stemwise.training.weighting import Moment, PerSource, Weights
+
+SILENT = 0.5 / 65280
+"""Mean squares below it are silence: the paper's 6 s chunks whose energy rounds to 0."""
+
+
+@dataclass(frozen=True)
+class ByEnergy(PerSource):
+    """Weights that stay the same, from the energies of the training data.
+
+    energies: by source, all of the network's; > 0.
+
+    Raises RecipeError for an energy of 0, which would weigh infinitely much.
+    """
+
+    energies: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        bad = [
+            source
+            for source, energy in self.energies.items()
+            if not (math.isfinite(energy) and energy > 0)
+        ]
+        if bad:
+            raise RecipeError(
+                f"the training songs are silent wherever the energy of {', '.join(bad)} was "
+                "measured: add songs that have it, leave it out, or choose a weighting that "
+                "takes no energies, such as 'unit'"
+            )
+
+    def of_sources(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
+        """From energies alone; sources that the batch lacks keep their part in them."""
+        missing = [
+            task for task in tasks if task.removeprefix(f"{SEPARATION}/") not in self.energies
+        ]
+        if missing:
+            raise RecipeError(
+                f"there is no energy of {', '.join(missing)}: no training song says what it "
+                "sounds like; add songs with that stem or leave the source out"
+            )
+        weights = self.by_source()
+        return {task: weights[task.removeprefix(f"{SEPARATION}/")] for task in tasks}
+
+    @abstractmethod
+    def by_source(self) -> dict[str, float]:
+        """One weight for each of `energies`."""
+
+
+@dataclass(frozen=True)
+class LoudestOver(ByEnergy):
+    """w_i = (max_j E_j / E_i)^power: EBW-P1 (equation 6) and, of power 2, EBW-P2 (equation 8)."""
+
+    power: float = 1.0
+
+    def by_source(self) -> dict[str, float]:
+        """At least 1; the loudest source has 1."""
+        loudest = max(self.energies.values())
+        return {name: (loudest / energy) ** self.power for name, energy in self.energies.items()}
+
+
+@dataclass(frozen=True)
+class EqualProducts(ByEnergy):
+    """w_i E_i is the same for all sources, and sum w_i = 1: Oh et al. (equations 9 and 10)."""
+
+    def by_source(self) -> dict[str, float]:
+        """In (0, 1], 1 together."""
+        total = sum(1 / energy for energy in self.energies.values())
+        return {name: 1 / (energy * total) for name, energy in self.energies.items()}
+
+
+@dataclass(frozen=True)
+class LoudestOverInBatch(PerSource):
+    """w_i = max_j E_j / E_i with the energies of the batch: EBW-InstP1 (equation 7).
+
+    A source counts where it is supervised. One that is silent in the batch has no ratio and weighs
+    1, as the loudest; batches of data whose silent excerpts are dropped have none.
+    """
+
+    def of_sources(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
+        """At least 1."""
+        energies = batch_energies(moment.batch)
+        sounding = energies > SILENT
+        weights = torch.where(sounding, energies.max() / energies.where(sounding, 1.0), 1.0)
+        columns = {f"{SEPARATION}/{name}": k for k, name in enumerate(moment.sources)}
+        return {task: weights[columns[task]] for task in tasks}
+
+
+def batch_energies(batch: Batch) -> Tensor:
+    """Mean squared sample of every stem where it is supervised, (source,); 0 where it never is."""
+    squares = batch.stems.square().mean(dim=(2, 3))
+    total = torch.where(batch.supervised, squares, 0.0).sum(dim=0)
+    return total / batch.supervised.sum(dim=0).clamp_min(1)
