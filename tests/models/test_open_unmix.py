@@ -125,6 +125,47 @@ def test_the_network_in_training_equals_that_in_evaluation() -> None:
         torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("unidirectional", [False, True])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_training_step_equals_openunmix(
+    openunmix: Any, unidirectional: bool, channels: int
+) -> None:
+    """Loss, every gradient and the running statistics; one layer, so that nothing is dropped."""
+    options: dict[str, Any] = {"unidirectional": unidirectional, "channels": channels, "layers": 1}
+    network = _small(sources=["vocals"], bandwidth=12000.0, **options).train()
+    [member] = network.network.unmixers
+    [reference] = _references(openunmix, network).values()
+    reference.train()
+    mixture, stem = _noise(6000, channels), 0.3 * _noise(6000, channels, seed=5)
+    estimates, references = network.compared(network(mixture), network.represent(stem[:, None]))
+    loss = (estimates - references).square().mean()
+    theirs = torch.nn.functional.mse_loss(
+        reference(network.spectrum(mixture).abs()), network.spectrum(stem).abs()
+    )
+    torch.testing.assert_close(loss, theirs, rtol=1e-5, atol=1e-7)
+    torch.autograd.backward([loss, theirs])
+    expected = dict(reference.named_parameters())
+    for name, parameter in member.named_parameters():
+        ours, gradient = parameter.grad, expected[name].grad
+        assert ours is not None
+        assert gradient is not None
+        assert (ours - gradient).norm() < 1e-4 * gradient.norm() + 1e-7, name
+    for name, buffer in reference.named_buffers():
+        torch.testing.assert_close(member.get_buffer(name), buffer, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mask", ["relu", "none"])
+def test_what_is_compared_are_magnitudes(mask: str) -> None:
+    network = _small(mask=mask, residual=True)
+    with torch.no_grad():
+        prediction = network(_noise(6000))
+        stems = torch.stack([_noise(6000, seed=seed) for seed in range(3)], dim=1)
+        reference = network.represent(stems)
+        estimates, references = network.compared(prediction, reference)
+    torch.testing.assert_close(estimates, prediction.estimates.abs())
+    torch.testing.assert_close(references, reference.abs())
+
+
 @pytest.mark.parametrize("samples", [64 * 450, 64 * 450 + 37, 64 * 301 + 1])
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("iterations", [0, 1])

@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from stemwise import spectral
 from stemwise.errors import ModelError
@@ -115,6 +116,18 @@ class UnmixSeparator(SpectrogramSeparator):
         if self.residual:
             factors[:, -1] += spectrum.abs()
         return Prediction(spectrum, estimates=factors, activity=activity)
+
+    def compared(self, prediction: Prediction, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """Magnitudes, as the authors compare them.
+
+        Masks times magnitudes are the magnitudes of the masked mixture at a quarter of the cost.
+        """
+        factors = prediction.masks
+        if factors is None:
+            return prediction.estimates.abs(), reference.abs()
+        if self.residual:  # it may be below 0 where the other masks are more than 1 together
+            factors = factors.abs()
+        return factors * prediction.mixture.abs().unsqueeze(1), reference.abs()
 
     def refine(self, prediction: Prediction, phase: str, lead: int = 0) -> Prediction:
         """See `SpectrogramSeparator.refine`; Wiener estimates are made one source at a time."""
@@ -236,8 +249,10 @@ class UnmixNetwork(nn.Module, ABC):
         """Magnitudes (batch, frame, channel, bin) to (batch, frame, hidden) in -1..1."""
         if not self.training:
             return F.linear(magnitudes.flatten(2), *self.folded_input()).tanh()
-        x = (magnitudes + self.input_mean) * self.input_scale
-        return _normalise(self.bn1, self.fc1(x.flatten(2))).tanh()
+        # folded into the weights, the normalisation costs next to nothing, and so does its gradient
+        weight = self.fc1.weight * self.input_scale.repeat(self.channels)
+        bias = (weight * self.input_mean.repeat(self.channels)).sum(dim=1)
+        return _normalise(self.bn1, F.linear(magnitudes.flatten(2), weight, bias)).tanh()
 
     def decode(self, x: Tensor) -> tuple[Tensor, ...]:
         """What `encode` gives, to the mask (batch, frame, channel, bin) and perhaps logits."""
@@ -245,8 +260,9 @@ class UnmixNetwork(nn.Module, ABC):
         logits = () if self.activity is None else (self.activity(x.transpose(1, 2)),)
         if self.training:
             x = _normalise(self.bn2, self.fc2(x)).relu()
-            x = self._channels(_normalise(self.bn3, self.fc3(x)))
-            x = x * self.output_scale + self.output_mean
+            x = self._channels(
+                _normalise(self.bn3, self.fc3(x), self.output_scale, self.output_mean)
+            )
         else:
             x = F.linear(x, *_fold(self.fc2, self.bn2)).relu()
             x = self._channels(F.linear(x, *self._folded_output()))
@@ -267,9 +283,20 @@ class UnmixNetwork(nn.Module, ABC):
         return weight * scale.unsqueeze(1), bias * scale + mean.repeat(self.channels)
 
 
-def _normalise(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
-    """Batch norm of (batch, frame, feature) over batch and frames."""
-    normalised: Tensor = norm(x.flatten(0, 1))
+def _normalise(
+    norm: nn.BatchNorm1d, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+) -> Tensor:
+    """Batch norm of (batch, frame, feature) over batch and frames.
+
+    scale, shift: (bin,), of the bins of every channel after the norm, in the same pass.
+    """
+    rows = x.flatten(0, 1)
+    if scale is None or shift is None:
+        return cast(Tensor, norm(rows)).reshape(x.shape)
+    channels = rows.shape[1] // scale.shape[0]
+    scale, shift = scale.repeat(channels), shift.repeat(channels)
+    affine = {"weight": norm.weight * scale, "bias": norm.bias * scale + shift}
+    normalised: Tensor = functional_call(norm, affine, (rows,))
     return normalised.reshape(x.shape)
 
 
