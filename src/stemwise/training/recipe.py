@@ -60,11 +60,30 @@ def recipe_names() -> list[str]:
     return sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".yaml"))
 
 
+def recipe_bases(recipe: str | Path) -> list[str]:
+    """The recipes that a recipe extends, the nearest first."""
+    bases = [_parsed(recipe)[1]]
+    while bases[-1] is not None:
+        _refuse_circle(bases[-1], (str(recipe), *map(str, bases[:-1])))
+        bases.append(_parsed(bases[-1])[1])
+    return [str(base) for base in bases[:-1]]
+
+
 def _read(recipe: str | Path, seen: tuple[str, ...]) -> dict[str, Any]:
     """The recipe's values laid over those of the recipe it extends."""
-    text, folder = _text(recipe)
+    _refuse_circle(recipe, seen)
+    values, base = _parsed(recipe)
+    return values if base is None else _merge(_read(base, (*seen, str(recipe))), values)
+
+
+def _refuse_circle(recipe: str | Path, seen: tuple[str, ...]) -> None:
     if str(recipe) in seen:
         raise RecipeError(f"recipe {recipe} extends itself; remove one `extends`")
+
+
+def _parsed(recipe: str | Path) -> tuple[dict[str, Any], str | Path | None]:
+    """What a recipe says itself, and the recipe that it extends."""
+    text, folder = _text(recipe)
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -73,9 +92,9 @@ def _read(recipe: str | Path, seen: tuple[str, ...]) -> dict[str, Any]:
         raise RecipeError(f"recipe {recipe} must be a mapping of keys to values")
     base = values.pop("extends", None)
     if base is None:
-        return values
+        return values, None
     beside = folder / str(base) if folder is not None else Path(str(base))
-    return _merge(_read(beside if beside.is_file() else str(base), (*seen, str(recipe))), values)
+    return values, beside if beside.is_file() else str(base)
 
 
 def _text(recipe: str | Path) -> tuple[str, Path | None]:
