@@ -21,9 +21,6 @@ from stemwise.evaluation.loudness import ABSOLUTE_GATE, SLOWEST, integrated_loud
 from stemwise.evaluation.scores import Score, families, finite
 from stemwise.evaluation.scoring import Floats, Task, cut, in_samples, level, levels
 
-V3_WINDOW, V3_HOP = 30.0, 15.0
-"""Seconds, as in SiSEC 2016."""
-
 Facts = dict[str, Any]
 
 
@@ -110,9 +107,12 @@ def _v3_images(task: Task, facts: Facts) -> list[Score]:
 
 
 def _framewise(task: Task, *, images: bool) -> list[Score]:
-    """Windows of 30 s, each with filters of its own."""
+    """Windows of 30 s or the whole track, each with filters of its own."""
     samples, rate = task.references.samples, task.sample_rate
-    windows = bss_eval_v3.Windows.of(samples, rate, V3_WINDOW, V3_HOP)
+    windows = bss_eval_v3.Windows.whole(samples)
+    if task.settings.v3_window is not None:
+        window, hop = task.settings.v3_window, task.settings.v3_hop
+        windows = bss_eval_v3.Windows.of(samples, rate, window, hop)
     hop = windows.starts[1] if len(windows.starts) > 1 else samples
     names = ("SDR", "ISR", "SIR", "SAR") if images else ("SDR", "SIR", "SAR")
     suffix = "v3 images" if images else "v3"

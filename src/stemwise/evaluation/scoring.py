@@ -28,7 +28,8 @@ class Settings:
     metrics: families of `scores.METRICS`. window, hop: of BSS Eval v4, in seconds. problem,
     sources: see `choose_problems`. silent: what a source that is silent in the whole track does:
     "nan" leaves it without scores, "raise" makes the track an error, as museval does. quantise:
-    files are rounded to 16 bits first, as musdb decodes them.
+    files are rounded to 16 bits first, as musdb decodes them. v3_window, v3_hop: of BSS Eval v3, in
+    seconds as in SiSEC 2016; the window None is the whole track, as in mir_eval.
     """
 
     metrics: tuple[str, ...] = ("v4",)
@@ -38,12 +39,16 @@ class Settings:
     sources: tuple[str, ...] | None = None
     silent: Literal["nan", "raise"] = "nan"
     quantise: bool = True
+    v3_window: float | None = 30.0
+    v3_hop: float = 15.0
 
     def __post_init__(self) -> None:
         families(self.metrics)
         for name in ("window", "hop"):
             if not getattr(self, name) > 0:
                 raise EvaluationError(f"the {name} must be longer than 0 seconds")
+        if not (self.v3_hop > 0 and (self.v3_window is None or self.v3_window > 0)):
+            raise EvaluationError("window and hop of BSS Eval v3 must be longer than 0 seconds")
         if self.problem not in KINDS:
             raise EvaluationError(f"the problem must be one of {', '.join(KINDS)}")
         if self.silent not in ("nan", "raise"):
