@@ -38,7 +38,7 @@ def active_frames(song: Song, source: str) -> tuple[NDArray[np.bool_], float]:
         raise DataError(
             f"track '{song.name}' has neither labels nor a stem of '{source}': add activity labels"
         )
-    powers = song.levels(source) if isinstance(song, _Measured) else _powers(song, source)
+    powers = stem_powers(song, source)
     return powers > ACTIVE_FLOOR**2, float(PER_SECOND)
 
 
@@ -53,8 +53,13 @@ def plays(song: Song, source: str, start: int, samples: int) -> bool:
     return bool((labels[source][first : last + 1] > _ACTIVE).any())
 
 
-def _powers(song: Song, source: str) -> NDArray[np.float32]:
-    """Mean squares of a whole stem's 0.1 s blocks."""
+def stem_powers(song: Song, source: str, *, read: bool = False) -> NDArray[np.float32]:
+    """Mean squares (block,) of a whole stem's 0.1 s blocks, both channels together.
+
+    read: measure them even where the song has them stored.
+    """
+    if isinstance(song, _Measured) and not read:
+        return song.levels(source)
     step = max(1, song.sample_rate // PER_SECOND) * PER_SECOND * _READ
     found = [
         _block_powers(

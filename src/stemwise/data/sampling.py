@@ -31,6 +31,7 @@ __all__ = [
     "Mixed",
     "Sampler",
     "check_scheme",
+    "common_layout",
     "mix_sets",
 ]
 
@@ -155,11 +156,7 @@ class Mixed:
             raise RecipeError("every data set of a mix needs a weight above 0")
         if any(sampler.total is not None for sampler in samplers):
             raise RecipeError("only endless sampling schemes can be mixed, not 'sequential'")
-        shapes = {replace(sampler.layout, stored=None) for sampler in samplers}
-        if len(shapes) != 1:
-            raise RecipeError("the data sets of a mix differ in rate, length, sources or tempo")
-        stored = {sampler.layout.stored for sampler in samplers}
-        self.layout = replace(shapes.pop(), stored=stored.pop() if len(stored) == 1 else None)
+        self.layout = common_layout(samplers)
         self.total = None
         self.samplers = list(samplers)
         self.seed, self.block = seed, block
@@ -189,6 +186,15 @@ class Mixed:
         for stream, count in enumerate(self._counts):
             ranks[streams == stream] = np.arange(count)
         return streams, ranks
+
+
+def common_layout(streams: Sequence[Excerpts]) -> Layout:
+    """The layout of several streams; RecipeError where they differ in more than what is stored."""
+    shapes = {replace(stream.layout, stored=None) for stream in streams}
+    if len(shapes) != 1:
+        raise RecipeError("the data sets of a mix differ in rate, length, sources or tempo")
+    stored = {stream.layout.stored for stream in streams}
+    return replace(shapes.pop(), stored=stored.pop() if len(stored) == 1 else None)
 
 
 _CYCLE = 128
