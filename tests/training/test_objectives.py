@@ -10,13 +10,11 @@ from tests.training.conftest import TinySeparator
 
 from stemwise.data.batch import Batch
 from stemwise.data.sampling import FILTER_KNOTS
-from stemwise.errors import RecipeError
 from stemwise.models.separator import Grid, Prediction
 from stemwise.training.objectives import Distance, Objective, Spectral, activity_loss, crop_labels
 from stemwise.training.optimisation import Average, learning_rate
 from stemwise.training.sections import ScheduleSection
 from stemwise.training.validation import au_roc
-from stemwise.training.weighting import Fixed, Moment, weigh
 
 
 def make_batch(supervised: torch.Tensor, known: torch.Tensor, frames: int = 5) -> Batch:
@@ -141,15 +139,6 @@ def test_activity_loss_is_binary_cross_entropy() -> None:
     labels = torch.tensor([[[1.0, 0.0]]])
     expected = (math.log1p(math.exp(-2)) + math.log1p(math.exp(-1))) / 2
     assert float(activity_loss(logits, labels)) == pytest.approx(expected, rel=1e-5)
-
-
-def test_fixed_weights() -> None:
-    batch = make_batch(torch.ones(1, 1, dtype=torch.bool), torch.ones(1, 1, dtype=torch.bool))
-    losses = {"separation": torch.tensor(2.0), "activity": torch.tensor(3.0)}
-    weights = Fixed({"separation": 1.0, "activity": 0.1}).weights(losses, Moment(batch))
-    assert float(weigh(losses, weights)) == pytest.approx(2.3)
-    with pytest.raises(RecipeError, match="no weight to activity"):
-        Fixed({"separation": 1.0}).weights(losses, Moment(batch))
 
 
 def test_learning_rate_rises_stays_and_falls_to_zero() -> None:

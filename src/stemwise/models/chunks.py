@@ -33,8 +33,8 @@ class WarpedPrediction(Prediction):
     """A prediction that also shows what the network said on the warped axis, for its losses.
 
     warped: masks, or magnitudes where the network estimates those, (batch, source, channel, 256,
-    frame), at least 0. Losses of the paper (equations 3 and 4) compare `warped` with masks, or
-    `warped_estimates` with magnitudes, that went through `ChunkedSeparator.warp`.
+    frame), at least 0. Losses of the paper compare `warped_masks` with masks (equation 3), or
+    `warped_estimates` with magnitudes (4), that went through `ChunkedSeparator.warp`.
     """
 
     def __init__(
@@ -45,6 +45,11 @@ class WarpedPrediction(Prediction):
             super().__init__(mixture, masks=warped, expand=warp.inverse, **others)
         else:
             super().__init__(mixture, estimates=warp.inverse(warped), **others)
+
+    @property
+    def warped_masks(self) -> Tensor | None:
+        """(batch, source, channel, 256, frame), or None where the network estimates magnitudes."""
+        return self.warped if self._ratio else None
 
     @property
     def warped_mixture(self) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stemwise.data.batch import Batch
 from stemwise.errors import RecipeError
-from stemwise.training.losses import SEPARATION
+from stemwise.training.losses import source_of
 from stemwise.training.weighting import Moment, PerSource, Weights
 
 SILENT = 0.5 / 65280
@@ -50,16 +50,10 @@ class ByEnergy(PerSource):
 
     def of_sources(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
         """From energies alone; sources that the batch lacks keep their part in them."""
-        missing = [
-            task for task in tasks if task.removeprefix(f"{SEPARATION}/") not in self.energies
-        ]
-        if missing:
-            raise RecipeError(
-                f"there is no energy of {', '.join(missing)}: no training song says what it "
-                "sounds like; add songs with that stem or leave the source out"
-            )
+        sources = {task: source_of(task) for task in tasks}
+        _check_known(sources.values(), self.energies)
         weights = self.by_source()
-        return {task: weights[task.removeprefix(f"{SEPARATION}/")] for task in tasks}
+        return {task: weights[source] for task, source in sources.items()}
 
     @abstractmethod
     def by_source(self) -> dict[str, float]:
@@ -101,8 +95,18 @@ class LoudestOverInBatch(PerSource):
         energies = batch_energies(moment.batch)
         sounding = energies > SILENT
         weights = torch.where(sounding, energies.max() / energies.where(sounding, 1.0), 1.0)
-        columns = {f"{SEPARATION}/{name}": k for k, name in enumerate(moment.sources)}
-        return {task: weights[columns[task]] for task in tasks}
+        sources = {task: source_of(task) for task in tasks}
+        _check_known(sources.values(), moment.sources)
+        return {task: weights[moment.sources.index(source)] for task, source in sources.items()}
+
+
+def _check_known(sources: Iterable[str], known: Container[str]) -> None:
+    missing = [source for source in sources if source not in known]
+    if missing:
+        raise RecipeError(
+            f"weightings by energy know no energy of {', '.join(missing)}: give them songs with "
+            "that stem, leave it out, or choose a weighting that takes no energies, such as 'unit'"
+        )
 
 
 def batch_energies(batch: Batch) -> Tensor:

@@ -7,13 +7,19 @@ absent rather than zero.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 SEPARATION = "separation"
 ACTIVITY = "activity"
+
+
+def source_of(task: str) -> str:
+    """The source whose task "separation/<source>" is."""
+    return task.removeprefix(f"{SEPARATION}/")
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,9 @@ class Losses:
         activity: (batch, activity source), or None for a network without activity.
         known: bool (batch, activity source), which of them count.
         sources, activity_sources: names of the columns.
+        shared: where several processes train together, gives the mean of a vector over them. The
+            mean over processes of what `by_task` and `by_source` give is then the mean over all
+            that counts in any of them.
     """
 
     separation: Tensor
@@ -34,27 +43,35 @@ class Losses:
     known: Tensor
     sources: Sequence[str]
     activity_sources: Sequence[str]
+    shared: Callable[[Tensor], Tensor] | None = None
 
     def by_task(self) -> dict[str, Tensor]:
         """Scalars "separation" and "activity", each the mean over all that counts."""
-        losses = {}
-        if bool(self.supervised.any()):
-            losses[SEPARATION] = _mean(self.separation, self.supervised)
-        if self.activity is not None and bool(self.known.any()):
-            losses[ACTIVITY] = _mean(self.activity, self.known)
-        return losses
+        return self._means({SEPARATION: (self.separation, self.supervised)})
 
     def by_source(self) -> dict[str, Tensor]:
         """Scalars "separation/<source>", each a mean over the batch, and "activity"."""
-        losses = {}
-        for column, source in enumerate(self.sources):
-            counts = self.supervised[:, column]
-            if bool(counts.any()):
-                losses[f"{SEPARATION}/{source}"] = _mean(self.separation[:, column], counts)
-        if self.activity is not None and bool(self.known.any()):
-            losses[ACTIVITY] = _mean(self.activity, self.known)
-        return losses
+        return self._means(
+            {
+                f"{SEPARATION}/{source}": (self.separation[:, column], self.supervised[:, column])
+                for column, source in enumerate(self.sources)
+            }
+        )
 
-
-def _mean(values: Tensor, counts: Tensor) -> Tensor:
-    return values[counts].mean()
+    def _means(self, parts: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """Means of (values, which of them count) by name, and of activity."""
+        if self.activity is not None:
+            parts = {**parts, ACTIVITY: (self.activity, self.known)}
+        if self.shared is None:
+            return {
+                name: values[counts].mean()
+                for name, (values, counts) in parts.items()
+                if bool(counts.any())
+            }
+        numbers = self.shared(torch.stack([counts.sum().float() for _, counts in parts.values()]))
+        # a task that this process alone lacks is 0 here, so that all processes have the same tasks
+        return {
+            name: values[counts].sum() / number
+            for (name, (values, counts)), number in zip(parts.items(), numbers, strict=True)
+            if bool(number > 0)
+        }

@@ -55,6 +55,40 @@ def masked_distance(masks: Tensor, mixture: Tensor, stems: Tensor, complex_weigh
     return distance
 
 
+class _MagnitudeDistance(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, masks: Tensor, mixture: Tensor, stems: Tensor, squared: bool) -> Tensor:
+        magnitude = mixture.abs().unsqueeze(1)
+        difference = (magnitude * masks).sub_(stems.abs())
+        count = difference[0, 0].numel()
+        if squared:
+            total = difference.square().sum(dim=(2, 3, 4))
+            gradient = difference.mul_(magnitude).mul_(2 / count)
+        else:
+            total = difference.abs().sum(dim=(2, 3, 4))
+            gradient = difference.sign_().mul_(magnitude).div_(count)
+        ctx.save_for_backward(gradient)
+        return total / count
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grads[0][..., None, None, None], None, None, None
+
+
+def masked_magnitude_distance(
+    masks: Tensor, mixture: Tensor, stems: Tensor, *, squared: bool
+) -> Tensor:
+    """Mean over channels, bins and frames of | m |X| - |S| |, or of its square.
+
+    Shapes and gradient are those of `masked_distance`; masks are at least 0.
+    """
+    distance: Tensor = _MagnitudeDistance.apply(  # type: ignore[no-untyped-call]
+        masks, mixture, stems, squared
+    )
+    return distance
+
+
 def _power(spectrum: Tensor) -> Tensor:
     return _real_product(spectrum, spectrum)
 

@@ -18,7 +18,7 @@ from stemwise.errors import RecipeError
 from stemwise.models.chunks import WarpedPrediction
 from stemwise.models.separator import Grid, Prediction, Separator
 from stemwise.training.losses import Losses
-from stemwise.training.masked import masked_distance
+from stemwise.training.masked import masked_distance, masked_magnitude_distance
 
 _TINY = 1e-10
 """Magnitudes of a mixture below it are silence."""
@@ -71,32 +71,32 @@ class Distance(Objective):
     ) -> Tensor:
         """Mean distance of every stem, (batch, source)."""
         if self.magnitude:
-            estimates, reference = magnitudes(separator, prediction), reference.abs()
-        else:
-            estimates, reference = separator.compared(prediction, reference)
+            return self._of_magnitudes(separator, prediction, reference)
+        estimates, reference = separator.compared(prediction, reference)
         if estimates.is_complex() != reference.is_complex():
             estimates, reference = estimates.abs(), reference.abs()
-        difference = estimates - reference
-        distance = difference.abs()
+        return self._mean(estimates, reference)
+
+    def _of_magnitudes(
+        self, separator: Separator, prediction: Prediction, reference: Tensor
+    ) -> Tensor:
+        if not prediction.mixture.is_complex():
+            raise RecipeError(
+                f"this recipe compares magnitudes, but '{separator.kind}' estimates waveforms; "
+                "choose the objective 'waveform-l1', 'waveform-mse' or 'si-sdr'"
+            )
+        masks, squared = prediction.masks, self.norm == "mse"
+        if masks is None:
+            return self._mean(prediction.estimates.abs(), reference.abs())
+        return masked_magnitude_distance(
+            masks.float(), prediction.mixture, reference, squared=squared
+        )
+
+    def _mean(self, estimates: Tensor, reference: Tensor) -> Tensor:
+        distance = (estimates - reference).abs()
         if self.norm == "mse":
             distance = distance.square()
         return distance.mean(dim=tuple(range(2, distance.dim())))
-
-
-def magnitudes(separator: Separator, prediction: Prediction) -> Tensor:
-    """Absolute values of estimated spectra, (batch, source, channel, bin, frame).
-
-    Raises RecipeError for networks that estimate waveforms.
-    """
-    if not prediction.mixture.is_complex():
-        raise RecipeError(
-            f"this objective compares magnitudes, but '{separator.kind}' estimates waveforms; "
-            "choose 'waveform-l1', 'waveform-mse' or 'si-sdr'"
-        )
-    masks = prediction.masks
-    if masks is None:
-        return prediction.estimates.abs()
-    return masks.float() * prediction.mixture.abs().unsqueeze(1)
 
 
 @dataclass(frozen=True)
@@ -116,16 +116,16 @@ class Direct(Objective):
         self, separator: Separator, prediction: Prediction, reference: Tensor, batch: Batch
     ) -> Tensor:
         """Mean difference of every stem, (batch, source)."""
-        if prediction.masks is None:
-            raise RecipeError(
-                f"the objective 'direct' compares masks, but '{separator.kind}' has none as this "
-                "recipe configures it; choose 'l1' or 'mse'"
-            )
         if isinstance(prediction, WarpedPrediction):
-            masks, mixture = prediction.warped, prediction.warped_mixture
+            masks, mixture = prediction.warped_masks, prediction.warped_mixture
             stems = prediction.warp(reference.abs())
         else:
             masks, mixture, stems = prediction.masks, prediction.mixture.abs(), reference.abs()
+        if masks is None:
+            raise RecipeError(
+                f"the objective 'direct' compares masks, but '{separator.kind}' makes none as this "
+                "recipe configures it; choose 'l1' or 'mse'"
+            )
         ideal = (stems / mixture.clamp_min(_TINY).unsqueeze(1)).clamp_max(self.limit)
         difference: Tensor = masks.float() - ideal
         return difference.abs().mean(dim=(2, 3, 4))
