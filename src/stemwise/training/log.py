@@ -5,19 +5,21 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from stemwise.errors import RecipeError
+from stemwise.errors import OutputError, RecipeError
 
 
 class RunLog:
     """Figures of a run as rows (step, kind, figures as JSON) in `log.csv`.
 
-    kind is "train" or "validation". A resumed run drops the rows after its step and goes on.
+    kind is "train", "epoch" or "validation". A resumed run drops
+    the rows after its step and goes on.
     """
 
     def __init__(self, folder: Path, start: int, *, tensorboard: bool = False) -> None:
@@ -32,17 +34,23 @@ class RunLog:
         self._board = _tensorboard(folder, start) if tensorboard else None
 
     def add(self, step: int, kind: str, figures: Mapping[str, float]) -> None:
-        """Append one row, flushed at once."""
+        """Append one row, flushed at once; OutputError where it cannot be written."""
         rounded = {name: float(f"{value:.6g}") for name, value in figures.items()}
-        _write(self._file, [(step, kind, json.dumps(rounded))])
-        self._file.flush()
+        try:
+            _write(self._file, [(step, kind, json.dumps(rounded))])
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(
+                f"{self.path} cannot be written ({error.strerror}): make room and resume"
+            ) from error
         if self._board is not None:
             for name, value in figures.items():
                 self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def close(self) -> None:
         """Close the files."""
-        self._file.close()
+        with suppress(OSError):  # a full disk was told of when the row was added
+            self._file.close()
         if self._board is not None:
             self._board.close()
 
@@ -90,7 +98,7 @@ class LiveLine:
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
             console=self.console,
-            disable=not self._live,
+            disable=not self._live or self.console.quiet,
         )
         self._task = self._progress.add_task("", total=steps, completed=start)
 

@@ -56,6 +56,7 @@ class Speed:
     def __init__(self, loader: Loader, excerpts: int, device: torch.device) -> None:
         self._loader, self._excerpts, self._device = loader, excerpts, device
         self._measurable = device.type == "cuda"
+        self._steps, self._looked = 0, 0.0
         self._start()
 
     def step(self) -> None:

@@ -14,6 +14,7 @@ from stemwise import models
 from stemwise.data.track import Song
 from stemwise.errors import DataError, OutputError, RecipeError
 from stemwise.models.separator import Separator
+from stemwise.training import statistics
 from stemwise.training.checkpoint import list_checkpoints, load_state, restore_best, save_checkpoint
 from stemwise.training.recipe import parse_recipe
 from stemwise.training.sections import Recipe
@@ -122,6 +123,11 @@ class RunFolder:
     def model(self, name: str) -> Path:
         """Where the model of a name is."""
         return self.path / f"{name}.safetensors"
+
+    @property
+    def statistics(self) -> Path:
+        """Where what was measured of the training data is."""
+        return self.path / statistics.FILE
 
     @property
     def checkpoints(self) -> Path:

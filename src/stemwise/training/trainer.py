@@ -9,31 +9,51 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from rich.console import Console
 
 from stemwise import models
+from stemwise.data.loading import Loader
 from stemwise.data.track import Song
-from stemwise.devices import choose_device
 from stemwise.errors import RecipeError
 from stemwise.heap import keep_heap
 from stemwise.models.separator import Separator
-from stemwise.training.building import build_objective, build_procedure, build_weighting
+from stemwise.training.building import (
+    build_objective,
+    build_procedure,
+    build_weighting,
+    needs_energies,
+)
+from stemwise.training.hardware import Hardware
 from stemwise.training.initial import build_separator, freeze
 from stemwise.training.interruption import stop_on_signal
 from stemwise.training.learner import Learner
 from stemwise.training.log import LiveLine, RunLog
 from stemwise.training.optimisation import Average, build_optimiser, load_moments
 from stemwise.training.progress import Means, Speed, tasks_of
+from stemwise.training.randomness import random_state, seed_process, set_random_state
 from stemwise.training.run_folder import RunFolder, changes, fingerprint
 from stemwise.training.schedules import Schedule
 from stemwise.training.sections import Recipe
+from stemwise.training.statistics import (
+    Statistics,
+    load_statistics,
+    measure,
+    save_statistics,
+    takes_statistics,
+)
 from stemwise.training.stopping import BestModels, check_figures, stalled
-from stemwise.training.streams import songs_of, training_loader, validation_loader
+from stemwise.training.streams import (
+    epoch_steps,
+    songs_of,
+    training_loader,
+    validation_loader,
+)
 from stemwise.training.validation import validate
 
 
@@ -90,6 +110,7 @@ class Trainer:
         separator: Separator | None = None,
     ) -> None:
         self.recipe, self.folder = recipe, RunFolder(folder, recipe)
+        self.hardware = Hardware(device, recipe.precision)
         checkpoint = self.folder.newest(resume)
         sets = tracks if isinstance(tracks, Mapping) else {"songs": tracks}
         self.tracks = fingerprint(songs_of(sets))
@@ -101,23 +122,32 @@ class Trainer:
         if recipe.threads is not None:
             torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
-        self.device = choose_device(device)
-        self.separator = (separator or _build(recipe, checkpoint)).to(self.device)
+        built = separator or _build(recipe, checkpoint)
+        self.separator = cast(Separator, self.hardware.distribute(built))
         if recipe.channels_last:
             self.separator = self.separator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.at_rate = _at_rate(self.separator, recipe.sample_rate)
         self.procedure = build_procedure(recipe.procedure)
+        _check_precision(recipe)
+        self._prepare_data(sets, validation)
+        self.statistics = self._measure(sets, checkpoint)
         self.learner = self._learner()
         self.schedule = Schedule(recipe.schedule, recipe.optimiser.learning_rate, recipe.steps)
         self.average = Average(self.separator, recipe.ema.decay) if recipe.ema else None
         self.judge = self._judge()
         self.best = BestModels(recipe.validation.best)
-        self._prepare_data(sets, validation)
         self.step, self.figures = 0, dict[str, float]()
         self.window, self.epoch_means = Means(), Means()
-        if state is not None:
-            self._restore(state)
-        self.folder.begin(checkpoint)
-        self.log = RunLog(self.folder.path, self.step, tensorboard=tensorboard)
+        self._restore(state)
+        self.hardware.wait()  # until all have read what the first is about to change
+        self.log: RunLog | None = None
+        if self.hardware.first:
+            self.folder.begin(checkpoint)
+            if self.statistics is not None and (
+                checkpoint is None or not self.folder.statistics.is_file()
+            ):
+                save_statistics(self.statistics, self.folder.statistics)
+            self.log = RunLog(self.folder.path, self.step, tensorboard=tensorboard)
 
     @property
     def epoch(self) -> int:
@@ -133,10 +163,10 @@ class Trainer:
         began = saved = time.monotonic()
         keep_heap()
         per_step = self.procedure.batches(len(self.separator.sources))
-        speed = Speed(self.loader, per_step * self.recipe.batch, self.device)
+        speed = Speed(self.loader, per_step * self.recipe.batch, self.hardware.device)
         reading = closing(self.loader.batches(self.step * per_step, self.recipe.steps * per_step))
-        live = LiveLine(self.recipe.steps, self.step)
-        with closing(self.log), stop_on_signal() as stop, live as line, reading as batches:
+        logging = closing(self.log) if self.log else nullcontext()
+        with logging, stop_on_signal() as stop, self._live() as line, reading as batches:
             self.learner.separator.train()
             while not self.finished:
                 self._train_step([next(batches) for _ in range(per_step)])
@@ -144,8 +174,11 @@ class Trainer:
                 line.step(self.step)
                 self._report(line, speed)
                 now = time.monotonic()
-                stopped = stop.is_set() or (minutes is not None and now - began > 60 * minutes)
-                if self._checkpoint_due(now - saved) or stopped or self.finished:
+                out_of_time = minutes is not None and now - began > 60 * minutes
+                stopped, due = self.hardware.any(
+                    stop.is_set() or out_of_time, self._checkpoint_due(now - saved)
+                )
+                if due or stopped or self.finished:
                     self.save()
                     saved = time.monotonic()
                 if stopped:
@@ -159,8 +192,11 @@ class Trainer:
             return True
         return stalled(self.recipe.stop, self.best, self.step, self.epoch)
 
-    def save(self) -> Path:
+    def save(self) -> None:
         """Write a checkpoint of the present state."""
+        random = self.hardware.gather(random_state(self.hardware.device))
+        if not self.hardware.first:
+            return
         state: dict[str, Any] = {
             "step": self.step,
             "weights": self.separator.state_dict(),
@@ -168,8 +204,8 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "weighting": self.learner.weighting.state_dict(),
             "average": self.average.state_dict() if self.average else None,
-            "random": torch.get_rng_state(),
-            "cuda_random": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "hardware": self.hardware.state_dict(),
+            "random": random,
             "best": self.best.state_dict(),
             "figures": self.figures,
             "history": self.learner.history,
@@ -178,31 +214,55 @@ class Trainer:
             "tracks": self.tracks,
             "recipe": self.recipe.dump(),
         }
-        return self.folder.save(self._usable(), state, self._metadata(), list(self.best.values))
+        self.folder.save(self._usable(), state, self._metadata(), list(self.best.values))
 
     def _prepare_data(self, sets: Mapping[str, Sequence[Song]], validation: Sequence[Song]) -> None:
-        recipe, separator = self.recipe, self.learner.separator
+        recipe, separator = self.recipe, self.at_rate
         check_figures(recipe.validation.best, separator)
-        self.loader = training_loader(recipe, separator, sets)
-        self.validation = validation_loader(recipe, separator, validation) if validation else None
+        rank, world = self.hardware.rank, self.hardware.world
+        self.loader = training_loader(recipe, separator, sets, rank=rank, world=world)
+        self.epoch_steps = epoch_steps(recipe, self.loader, sets)
+        self.validation: Loader | None = None
+        if validation or recipe.validation.held_out:
+            self.validation = validation_loader(recipe, separator, validation, sets)
         waits = recipe.stop.epochs is not None or recipe.stop.steps is not None
         if self.validation is None and (waits or recipe.schedule.name == "plateau"):
             key = "stop" if waits else "schedule.name: plateau"
             raise RecipeError(f"'{key}' looks at validation: name held-out songs")
-        self.epoch_steps = _epoch_steps(recipe, len(songs_of(sets)))
+
+    def _measure(
+        self, sets: Mapping[str, Sequence[Song]], checkpoint: Path | None
+    ) -> Statistics | None:
+        """What the network or the weighting needs of the training data; measured once a run."""
+        normalised = checkpoint is None and takes_statistics(self.recipe, self.separator)
+        if not normalised and not needs_energies(self.recipe.weighting):
+            return None
+        if checkpoint is not None and self.folder.statistics.is_file():
+            return load_statistics(self.folder.statistics)
+        # of one process, so that all measure the same
+        loader = training_loader(self.recipe, self.at_rate, sets)
+        mix = self.recipe.data.mix
+        found = measure(loader, self.at_rate, self.recipe.statistics.excerpts, mix)
+        if normalised:
+            found.normalise(self.separator)
+        return found
 
     def _learner(self) -> Learner:
         recipe = self.recipe
         return Learner(
-            separator=_at_rate(self.separator, recipe.sample_rate),
+            separator=self.at_rate,
             module=self.separator,
             objective=build_objective(recipe.objective),
-            weighting=build_weighting(recipe.weighting),
-            optimiser=build_optimiser(self.separator, recipe.optimiser),
-            device=self.device,
+            weighting=build_weighting(
+                recipe.weighting, self.statistics.energies if self.statistics else None
+            ),
+            optimiser=build_optimiser(
+                self.separator, recipe.optimiser, fused=not self.hardware.scales_losses
+            ),
+            device=self.hardware.device,
             mix=recipe.data.mix or self.separator.sources,
-            bf16=recipe.precision == "bf16",
             clip=recipe.optimiser.clip,
+            hardware=self.hardware,
         )
 
     def _judge(self) -> Learner:
@@ -213,16 +273,22 @@ class Trainer:
         at_rate = _at_rate(module, self.recipe.sample_rate)
         return replace(self.learner, separator=at_rate, module=module)
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: dict[str, Any] | None) -> None:
+        """Go on from a checkpoint's state, or begin."""
+        if state is None:
+            seed_process(self.recipe.seed, self.hardware.rank, 0)
+            return
         self.separator.load_state_dict(state["weights"])
         load_moments(self.learner.optimiser, state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.learner.weighting.load_state_dict(state["weighting"])
         if self.average is not None:
             self.average.load_state_dict(state["average"] or state["weights"])
-        torch.set_rng_state(state["random"])
-        if self.device.type == "cuda" and state["cuda_random"]:
-            torch.cuda.set_rng_state_all(state["cuda_random"])
+        self.hardware.load_state_dict(state["hardware"])
+        if self.hardware.rank < len(state["random"]):
+            set_random_state(state["random"][self.hardware.rank], self.hardware.device)
+        else:
+            seed_process(self.recipe.seed, self.hardware.rank, state["step"])
         self.step, self.figures = state["step"], state["figures"]
         self.best.load_state_dict(state["best"])
         self.learner.history[:] = state["history"]
@@ -231,8 +297,10 @@ class Trainer:
 
     def _train_step(self, batches: Sequence[Any]) -> None:
         self.schedule.apply(self.learner.optimiser, self.step)
+        self.learner.weights.clear()
         figures = self.procedure.step(self.learner, batches)
         self.step += 1
+        self.hardware.average_statistics(self.separator)
         self.window.add(figures)
         self.epoch_means.add(tasks_of(figures))
         if self.average:
@@ -243,7 +311,9 @@ class Trainer:
         recipe = self.recipe
         if self.step % recipe.log_every == 0:
             rate = self.learner.optimiser.param_groups[0]["lr"]
-            self._row(line, "train", {**self.window.close(), "rate": rate, **speed.close()})
+            weights = {f"weight/{task}": float(w) for task, w in self.learner.weights.items()}
+            figures = {**self.window.close(), **weights, "rate": rate, **speed.close()}
+            self._row(line, "train", figures)
         if self.step % self.epoch_steps == 0:
             means = self.epoch_means.close()
             self.learner.history.append(means)
@@ -257,13 +327,14 @@ class Trainer:
             return
         batches = -(-self.recipe.validation.excerpts // self.validation.batch)
         random = torch.get_rng_state()
-        self.figures = validate(self.judge, self.validation, batches)
+        self.figures = validate(self.judge, self.validation, batches, self.hardware)
         torch.set_rng_state(random)
         self._row(line, "validation", self.figures)
         if "loss" in self.figures:
             self.schedule.validated(self.figures["loss"])
         for name in self.best.improved(self.figures, self.step, self.epoch):
-            self.folder.save_model(name, self._usable(), self._metadata())
+            if self.hardware.first:
+                self.folder.save_model(name, self._usable(), self._metadata())
 
     def _checkpoint_due(self, seconds: float) -> bool:
         section = self.recipe.checkpoint
@@ -271,8 +342,13 @@ class Trainer:
         return by_time or (section.every is not None and self.step % section.every == 0)
 
     def _row(self, line: LiveLine, kind: str, figures: dict[str, float]) -> None:
-        self.log.add(self.step, kind, figures)
+        if self.log:
+            self.log.add(self.step, kind, figures)
         line.show(self.step, kind, figures)
+
+    def _live(self) -> LiveLine:
+        console = Console(stderr=True, quiet=not self.hardware.first)
+        return LiveLine(self.recipe.steps, self.step, console)
 
     def _usable(self) -> Separator:
         """The network as it would be used now."""
@@ -286,7 +362,9 @@ class Trainer:
         }
 
     def _finish(self) -> Result:
-        last = self.folder.save_model("last", self._usable(), self._metadata())
+        last = self.folder.model("last")
+        if self.hardware.first:
+            self.folder.save_model("last", self._usable(), self._metadata())
         found = {name: self.folder.model(name) for name in self.recipe.validation.best}
         kept = {name: path for name, path in found.items() if name in self.best.values}
         return Result(
@@ -307,10 +385,12 @@ def _build(recipe: Recipe, checkpoint: Path | None) -> Separator:
     return separator
 
 
-def _epoch_steps(recipe: Recipe, songs: int) -> int:
-    if recipe.epoch.excerpts_per_song is not None:
-        return max(1, recipe.epoch.excerpts_per_song * songs // recipe.batch)
-    return recipe.epoch.steps or recipe.validation.every or recipe.steps
+def _check_precision(recipe: Recipe) -> None:
+    if recipe.precision == "fp16" and recipe.procedure == "interleaved-accumulated":
+        raise RecipeError(
+            "precision fp16 changes the scale of gradients between the batches that "
+            "'interleaved-accumulated' adds up: use bf16 or fp32"
+        )
 
 
 def _at_rate(separator: Separator, sample_rate: int | None) -> Separator:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,21 +39,29 @@ class Moment:
         sources: names of the batch's stems.
         parameters: those that all sources share, for weightings that look at gradients; empty
             where nothing is learnt (in validation).
+        shared: where several processes train together, gives the mean of a tensor over them.
     """
 
     batch: Batch
     history: History = ()
     sources: Sequence[str] = ()
     parameters: Sequence[nn.Parameter] = ()
+    shared: Callable[[Tensor], Tensor] | None = None
 
     @classmethod
-    def of(cls, separator: Separator, batch: Batch, history: History = ()) -> Moment:
+    def of(
+        cls,
+        separator: Separator,
+        batch: Batch,
+        history: History = (),
+        shared: Callable[[Tensor], Tensor] | None = None,
+    ) -> Moment:
         """The moment of a prepared batch, in training or (without gradients) in validation."""
-        shared: list[nn.Parameter] = []
+        common: list[nn.Parameter] = []
         if torch.is_grad_enabled():
             own = {id(p) for name in separator.sources for p in separator.own_parameters(name)}
-            shared = [p for p in separator.parameters() if id(p) not in own]
-        return cls(batch, history, separator.sources, shared)
+            common = [p for p in separator.parameters() if id(p) not in own]
+        return cls(batch, history, separator.sources, common, shared)
 
 
 class Weighting(ABC):
@@ -123,11 +131,14 @@ class Blend(Weighting):
         return {task: weights[task] for task in tasks}
 
 
-@dataclass(frozen=True)
 class PerSource(Weighting):
-    """Weighs the losses of the sources against each other, and activity by a fixed weight."""
+    """Weighs the losses of the sources against each other, and activity by a fixed weight.
 
-    activity: float = 1.0
+    Attributes:
+        activity: weight of the activity loss, of all sources together.
+    """
+
+    activity: float
 
     def tasks(self, losses: Losses) -> dict[str, Tensor]:
         """A task for every source, and activity."""
@@ -148,6 +159,8 @@ class PerSource(Weighting):
 class Unit(PerSource):
     """Weight 1 for every source: UW of Kadandale et al. 2020."""
 
+    activity: float = 1.0
+
     def of_sources(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
         """Ones."""
         return dict.fromkeys(tasks, 1.0)
@@ -164,6 +177,7 @@ class DynamicAverage(PerSource):
     temperature: T, > 0; the higher, the more even the weights.
     """
 
+    activity: float = 1.0
     temperature: float = 2.0
 
     def of_sources(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
