@@ -1,0 +1,192 @@
+"""Songs that stand in for the data sets of a table: rendered ones, or a folder of multitracks.
+
+One pool of songs serves all sets of a table: every song belongs to one set, and within it to one of
+training, validation and test. Sets that have labels only get songs whose stems are hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from stemwise.activity import Activity
+from stemwise.data.places import Place
+from stemwise.data.reading import make_track
+from stemwise.data.store import StoredTrack
+from stemwise.data.track import Part, Song, Track
+from stemwise.errors import DataError
+from stemwise.reproduction.experiments import FOUR, TARGETS
+from stemwise.reproduction.scales import Scale
+
+Splits = dict[str, list[str]]
+"""Names of songs by split."""
+SPLITS = ("train", "validation", "test")
+SHARES = (0.6, 0.12, 0.28)
+"""Of a stand-in set's songs."""
+FEWEST = 4
+"""Songs that a stand-in set needs: two to train on, one to validate, one to test."""
+LABELS_ONLY = ("jamendo", "rwc")
+"""Sets of mixtures with labels of vocals."""
+ALIKE = {"musdb18hq": "musdb18"}
+"""Sets of the same songs; they are stood in for by the same songs."""
+
+
+def render_pool(
+    root: Path, scale: Scale, seed: int, workers: int, tell: Callable[[str], None]
+) -> Path:
+    """The songs that a scale renders for itself, in a folder of tracks; those there are kept."""
+    from stemwise.band.render import render_folder
+
+    folder = root / "songs"
+    tracks = render_folder(
+        folder,
+        scale.rendered,
+        seed,
+        family="dsp",
+        duration=scale.seconds,
+        workers=workers,
+        mixture=False,
+        parts=True,
+        suffix="flac",
+        instrumental=False,
+        a_cappella=False,
+    )
+    for done, _ in enumerate(tracks, 1):
+        tell(f"song {done} of {scale.rendered} rendered")
+    return folder
+
+
+def read_pool(place: Place, root: Path) -> list[Track]:
+    """The multitrack songs of a folder or store that have all four stems.
+
+    A store is unpacked into files below `root` first. Raises DataError where no song has them.
+    """
+    songs = place.songs()
+    whole = [song for song in songs if all(source in song.stems for source in FOUR)]
+    if not whole:
+        found = sorted({source for song in songs for source in song.stems})
+        having = f"its songs have {', '.join(found)}" if found else "its songs have no stems"
+        raise DataError(
+            f"{place.where} cannot stand in for the data sets: it needs songs with the stems "
+            f"{', '.join(FOUR)}, and {having}"
+        )
+    tracks = [song for song in whole if isinstance(song, Track)]
+    stored = [song for song in whole if isinstance(song, StoredTrack)]
+    return tracks + [_unpacked(song, root / "songs" / "unpacked") for song in stored]
+
+
+def _unpacked(song: StoredTrack, root: Path) -> Track:
+    from stemwise.reproduction.library import safe_name, write_song
+
+    return write_song(song, root / safe_name(song.name), song.stems, 2)
+
+
+def sounding(track: Track, sources: Sequence[str]) -> list[str]:
+    """Those of the sources that are heard at all."""
+    return [source for source in sources if track.active_level(source) is not None]
+
+
+def by_instrument(track: Track, number: int) -> Track | None:
+    """The track with a stem per instrument; None where fewer than two of the targets play.
+
+    Rendered songs keep the parts of their accompaniment in `parts/`. The band has one guitar, which
+    is an electric one in songs of even number and an acoustic one in the others. Stems that are
+    silent throughout are left out, as a song of MedleyDB only has stems of what plays.
+    """
+    stems = dict(track.stems)
+    folder = next(iter(track.stems.values()))[0].path.parent / "parts"
+    if folder.is_dir():
+        guitar = TARGETS[1 + number % 2]
+        for file in sorted(folder.iterdir()):
+            stems[guitar if file.stem == "guitar" else file.stem] = (Part(file),)
+    heard = sounding(replace(track, stems=stems), list(stems))
+    if len(set(heard) & set(TARGETS)) < 2:
+        return None
+    kept = {source: stems[source] for source in heard}
+    return make_track(track.name, track.split, kept)
+
+
+def assign(names: Sequence[str], sets: Sequence[str], seed: int) -> dict[str, Splits]:
+    """Deal songs to sets, and within each to training, validation and test.
+
+    Where the songs are too few for disjoint sets, every set has all of them (`overlapping`).
+    Raises DataError for fewer than FEWEST songs.
+    """
+    if len(names) < FEWEST:
+        raise DataError(
+            f"{len(names)} songs are too few to train, validate and test on: give {FEWEST} or more"
+        )
+    found = {}
+    canonical = list(dict.fromkeys(ALIKE.get(one, one) for one in sets))
+    order = np.random.default_rng([seed, len(names)]).permutation(sorted(names)).tolist()
+    for number, name in enumerate(canonical):
+        mine = order if overlapping(len(names), sets) else order[number :: len(canonical)]
+        test = max(1, round(SHARES[2] * len(mine)))
+        held = max(1, round(SHARES[1] * len(mine)))
+        found[name] = {
+            "test": mine[:test],
+            "validation": mine[test : test + held],
+            "train": mine[test + held :],
+        }
+    return {name: found[ALIKE.get(name, name)] for name in sets}
+
+
+def overlapping(songs: int, sets: Sequence[str]) -> bool:
+    """Whether songs are too few to give every set its own."""
+    canonical = {ALIKE.get(one, one) for one in sets}
+    return songs < FEWEST * len(canonical)
+
+
+@dataclass(frozen=True)
+class LabelOnly:
+    """A song whose stems are hidden: its mixture, and labels of vocals."""
+
+    song: Song
+
+    @property
+    def name(self) -> str:
+        """Unique within its data set."""
+        return self.song.name
+
+    @property
+    def split(self) -> str:
+        """Of the song."""
+        return self.song.split
+
+    @property
+    def sample_rate(self) -> int:
+        """In hertz."""
+        return self.song.sample_rate
+
+    @property
+    def samples(self) -> int:
+        """Length in samples."""
+        return self.song.samples
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """None that may be read."""
+        return ()
+
+    @property
+    def labels(self) -> Activity | None:
+        """Those of vocals alone."""
+        known = self.song.labels
+        if known is None or "vocals" not in known.sources:
+            return None
+        return replace(known, sources=("vocals",), probabilities=known["vocals"][None])
+
+    def read_stem(self, source: str, start: int, samples: int) -> np.ndarray:
+        """Raises DataError: there is none."""
+        raise DataError(f"{self.name} has no stem of '{source}': it only has labels here")
+
+    def read_mixture(self, start: int, samples: int) -> np.ndarray:
+        """Stereo samples [start, start + samples) as float32 (channel, sample)."""
+        return self.song.read_mixture(start, samples)
+
+    def active_level(self, source: str) -> float | None:
+        """None: no stem is known."""
+        return None
