@@ -1,11 +1,11 @@
-"""The closed-form distance equals the same expression in autograd, value and gradient."""
+"""Closed-form distances equal the same expression in autograd, value and gradient."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from stemwise.training.masked import masked_distance
+from stemwise.training.masked import masked_distance, masked_magnitude_distance
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
@@ -27,6 +27,27 @@ def test_equals_autograd(weight: float) -> None:
     (expected,) = torch.autograd.grad(plain, masks, grads)
     torch.testing.assert_close(distance, plain, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_magnitudes_equal_autograd(squared: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, 3, 2, 9, 7)
+    stems = torch.randn(shape, generator=generator, dtype=torch.complex64)
+    mixture = torch.randn(2, 2, 9, 7, generator=generator, dtype=torch.complex64)
+    masks = torch.rand(shape, generator=generator).requires_grad_()
+    grads = torch.rand(2, 3, generator=generator)
+
+    distance = masked_magnitude_distance(masks, mixture, stems, squared=squared)
+    (gradient,) = torch.autograd.grad(distance, masks, grads, retain_graph=True)
+    (again,) = torch.autograd.grad(distance, masks, grads)
+    assert torch.equal(gradient, again), "what is kept for the gradient stays as it is"
+
+    difference = ((masks * mixture.unsqueeze(1)).abs() - stems.abs()).abs()
+    plain = (difference.square() if squared else difference).flatten(2).mean(dim=2)
+    (expected,) = torch.autograd.grad(plain, masks, grads)
+    torch.testing.assert_close(distance, plain)
+    torch.testing.assert_close(gradient, expected)
 
 
 def test_perfect_masks_have_finite_gradients() -> None:

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from stemwise.errors import RecipeError
-from stemwise.training.losses import ACTIVITY, Losses
-from stemwise.training.weighting import Moment, Weighting, Weights
+from stemwise.training.weighting import Moment, PerSource, Weights
 
 _LEAST = 1e-3
-"""Norms below this share of the largest count as it: no weight is more than 1000 times another."""
+"""Norms below this share of the largest, and losses below this share of their first, count as it:
+no weight is without bounds."""
 
 
-class GradientBalance(Weighting):
+class GradientBalance(PerSource):
     """w_i G_i proportional to r_i^restoring, and sum w_i = K.
 
     G_i is the norm of the gradient of source i's loss with respect to the last parameter that all
@@ -41,18 +41,12 @@ class GradientBalance(Weighting):
         self._first: dict[str, Tensor] = {}
         self._place: int | None = None
 
-    def tasks(self, losses: Losses) -> dict[str, Tensor]:
-        """A task for every source, and activity."""
-        return losses.by_source()
-
-    def weights(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
-        """Those of the sources, from this batch and those before it, and `activity`."""
-        sources = {task: loss for task, loss in tasks.items() if task != ACTIVITY}
-        weights: Weights = {**dict.fromkeys(sources, 1.0)}
-        if self._observe(sources, moment.parameters):
-            balanced = self._balance()
-            weights = {task: balanced[task] for task in sources}
-        return {**weights, ACTIVITY: self.activity} if ACTIVITY in tasks else weights
+    def of_sources(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
+        """From this batch and those before it."""
+        if not self._observe(tasks, moment.parameters):
+            return dict.fromkeys(tasks, 1.0)
+        balanced = self._balance(next(iter(tasks.values())).device)
+        return {task: balanced[task] for task in tasks}
 
     def state_dict(self) -> dict[str, Any]:
         """Running averages, first losses, and which parameter the gradients are of."""
@@ -89,21 +83,23 @@ class GradientBalance(Weighting):
         known = averages.get(task, value).to(value)
         averages[task] = torch.lerp(value, known, self.decay)
 
-    def _balance(self) -> dict[str, Tensor]:
+    def _balance(self, device: torch.device) -> dict[str, Tensor]:
         names = list(self._norms)
-        norms = torch.stack([self._norms[name] for name in names])
+        norms = torch.stack([self._norms[name].to(device) for name in names])
         least = (norms.max() * _LEAST).clamp_min(torch.finfo(norms.dtype).tiny)
         pull = norms.max().clamp_min(least) / norms.clamp_min(least)
         if self.restoring:
-            pull = pull * self._rates(names) ** self.restoring
+            pull = pull * self._rates(names, device) ** self.restoring
         weights = len(names) * pull / pull.sum()
         return dict(zip(names, weights.unbind(), strict=True))
 
-    def _rates(self, names: Sequence[str]) -> Tensor:
-        """Relative inverse training rates, mean 1."""
-        first = torch.stack([self._first[name].to(self._losses[name]) for name in names])
-        ratios = torch.stack([self._losses[name] for name in names]) / first
-        ratios = ratios.where(first > 0, 1.0)
+    def _rates(self, names: Sequence[str], device: torch.device) -> Tensor:
+        """Relative inverse training rates, mean 1; a loss that began at 0 has rate 1."""
+        first, now = (
+            torch.stack([losses[name].to(device) for name in names])
+            for losses in (self._first, self._losses)
+        )
+        ratios = torch.where(first > 0, now / first, 1.0).clamp_min(_LEAST)
         return ratios / ratios.mean()
 
 
@@ -123,17 +119,17 @@ def _last_shared(losses: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -
         if all(id(p) in each for each in distances)
     ]
     matrices = [entry for entry in reached if parameters[entry[1]].dim() > 1]
-    pulling = 0
+    felt_by = torch.zeros(len(losses), dtype=torch.bool)
     for _, k in sorted(matrices or reached):
         gradients = [
             torch.autograd.grad(loss, parameters[k], retain_graph=True, materialize_grads=True)[0]
             for loss in losses
         ]
         felt = torch.stack([gradient != 0 for gradient in gradients])
-        pulling = max(pulling, int(felt.flatten(1).any(dim=1).sum()))
         if bool((felt.sum(dim=0) > 1).any()):
             return k
-    if reached and pulling < 2:
+        felt_by |= felt.flatten(1).any(dim=1).cpu()
+    if reached and int(felt_by.sum()) < 2:
         return None
     raise RecipeError(
         "the weighting 'gradnorm' balances gradients of weights that all sources share, and this "

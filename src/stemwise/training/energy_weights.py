@@ -33,6 +33,7 @@ class ByEnergy(PerSource):
     Raises RecipeError for an energy of 0, which would weigh infinitely much.
     """
 
+    activity: float = 1.0
     energies: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,6 +90,8 @@ class LoudestOverInBatch(PerSource):
     A source counts where it is supervised. One that is silent in the batch has no ratio and weighs
     1, as the loudest; batches of data whose silent excerpts are dropped have none.
     """
+
+    activity: float = 1.0
 
     def of_sources(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
         """At least 1."""

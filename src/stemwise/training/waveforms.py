@@ -93,7 +93,7 @@ class ScaleInvariantSDR(Objective):
         error = _energy(estimates - factor[..., None, None] * stems)
         # shares of the estimate, so that its scale is free; a little more error for silent ones
         floor = 10 ** (-self.BOUND / 10)
-        more = 1e-3 * floor * energy
+        more = 1e-5 * floor * energy
         whole = found + more
         sdr = _decibels(target / whole + floor) - _decibels((error + more) / whole + floor)
         quiet = mixed + count * self.SILENT
