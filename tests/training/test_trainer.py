@@ -308,10 +308,10 @@ def test_the_command_says_what_is_wrong(
 
 
 def start(recipe_file: Path, songs: Path, out: Path) -> subprocess.Popen[bytes]:
-    arguments = command(recipe_file, songs, out)[1:]
+    arguments = command(recipe_file, songs, out)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "stemwise.training", *arguments],
+        [sys.executable, "-m", "stemwise", *arguments],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -335,7 +335,7 @@ def test_a_killed_run_resumes_exactly(songs: Path, tmp_path: Path) -> None:
         wait_for_checkpoint(process, tmp_path / "b")
         process.send_signal(signal.SIGKILL)
     assert state_of(tmp_path / "b")["step"] < 16, "it was killed in the middle"
-    assert run([*command(recipe_file, songs, tmp_path / "b"), "--resume"]) == 0
+    assert run(["train", "--resume", str(tmp_path / "b"), "-d", "cpu"]) == 0
     assert_same_run(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
 
 

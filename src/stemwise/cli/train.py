@@ -1,15 +1,22 @@
-"""`stemwise train`: learn a separator from folders of tracks."""
+"""`stemwise train`: learn a separator from data sets, and go on with a run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from stemwise.training.sections import Recipe
+    from stemwise.training.start import Start
+
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Recipe: a YAML file or a name, e.g. band.")],
+    recipe: Annotated[
+        str | None, typer.Argument(help="Recipe: a YAML file or a name, e.g. band.")
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe.")
     ] = None,
@@ -22,16 +29,28 @@ def train(
         ),
     ] = None,
     validation: Annotated[
-        str | None, typer.Option(metavar="SET", help="Held-out songs [the split validation].")
+        list[str] | None,
+        typer.Option(metavar="SET", help="Held-out songs [the split validation of --data]."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Folder for checkpoints, logs and models.")
     ] = None,
-    device: Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda ...")] = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    scale: Annotated[
+        str, typer.Option(help="Size of the run: full, or one that the recipe has, e.g. small.")
+    ] = "full",
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume", metavar="DIR", help="Go on with the run in DIR; only changes are named."
+        ),
+    ] = None,
     new_tracks: Annotated[
         bool, typer.Option("--new-tracks", help="With --resume: accept changed training tracks.")
     ] = False,
+    device: Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda ...")] = "auto",
+    devices: Annotated[
+        int, typer.Option(min=1, help="Processes of this machine that train together.")
+    ] = 1,
     minutes: Annotated[
         float | None, typer.Option(help="Stop after this time; --resume continues.")
     ] = None,
@@ -40,30 +59,54 @@ def train(
     ] = False,
 ) -> None:
     """Train a recipe on stores or folders of tracks (<track>/<source>.wav or .flac)."""
-    from stemwise.data.places import name_places, of_split
-    from stemwise.errors import DataError, OutputError, StemwiseError
     from stemwise.training.recipe import load_recipe
+
+    if resume is not None:
+        loaded, start = _continued(resume, recipe, overrides or (), data, validation, scale)
+        if out is not None and out.resolve() != resume.resolve():
+            raise typer.BadParameter("a run goes on in its own folder: leave --out away")
+        out = resume
+    else:
+        if recipe is None or not data or out is None:
+            raise typer.BadParameter(
+                "name a recipe, training songs with --data and a folder with --out "
+                "(or --resume DIR to go on with a run)"
+            )
+        loaded = _placed(load_recipe(recipe, overrides or (), scale))
+        start = _named(data, validation)
+    run_recipe(
+        loaded,
+        start,
+        out,
+        device=device,
+        devices=devices,
+        resume=resume is not None,
+        new_tracks=new_tracks,
+        minutes=minutes,
+        tensorboard=tensorboard,
+    )
+
+
+def run_recipe(
+    recipe: Recipe,
+    start: Start,
+    out: Path,
+    *,
+    device: str = "auto",
+    devices: int = 1,
+    resume: bool = False,
+    new_tracks: bool = False,
+    minutes: float | None = None,
+    tensorboard: bool = False,
+) -> None:
+    """Run a recipe in a folder, in as many processes as are wanted, and say how it ended."""
+    from stemwise.training.launching import join_processes
     from stemwise.training.trainer import Trainer
 
-    if not data or out is None:
-        raise StemwiseError("training needs --data and --out; name a data set and a folder")
-    loaded = load_recipe(recipe, overrides or ())
-    sets = {name: place.songs() for name, place in name_places(data).items()}
-    tracks = {name: of_split(songs, "train") for name, songs in sets.items()}
-    for name, songs in tracks.items():
-        if not songs:
-            raise DataError(f"the data set '{name}' has no song of the split 'train'")
-    if validation is not None:
-        [held] = name_places([validation]).values()
-        held_out = of_split(held.songs(), "validation")
-        if not held_out:
-            raise DataError(f"{validation} has no song of the split 'validation'")
-    else:
-        held_out = [song for one in sets.values() for song in one if song.split == "validation"]
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file; give a folder")
+    join_processes(devices)
+    tracks, held_out = start.songs()
     trainer = Trainer(
-        loaded,
+        recipe,
         tracks,
         held_out,
         out,
@@ -72,8 +115,63 @@ def train(
         new_tracks=new_tracks,
         tensorboard=tensorboard,
     )
-    if trainer.changed:
-        typer.echo(f"resuming at step {trainer.step} with {', '.join(trainer.changed)}", err=True)
+    first = trainer.hardware.first
+    if first:
+        start.write(out)
+        if trainer.changed:
+            changed = ", ".join(trainer.changed)
+            typer.echo(f"resuming at step {trainer.step} with {changed}", err=True)
     result = trainer.run(minutes)
-    state = "finished" if result.finished else "stopped; --resume continues"
-    typer.echo(f"{state} at step {result.step}: {result.model}")
+    if first:
+        state = "finished" if result.finished else f"stopped; --resume {out} continues"
+        typer.echo(f"{state} at step {result.step}: {result.model}")
+
+
+def _continued(
+    folder: Path,
+    recipe: str | None,
+    overrides: Sequence[str],
+    data: Sequence[str] | None,
+    validation: Sequence[str] | None,
+    scale: str,
+) -> tuple[Recipe, Start]:
+    """Recipe and songs of the run in `folder`, with what the command line changes."""
+    from dataclasses import replace
+
+    from stemwise.errors import OutputError
+    from stemwise.training.recipe import load_recipe
+    from stemwise.training.start import Start
+
+    given = [*([] if recipe is None else [recipe]), *overrides]
+    named = [text for text in given if "=" not in text]
+    if named or scale != "full":
+        raise typer.BadParameter(
+            "a run goes on with its own recipe: leave "
+            f"{f'the recipe {named[0]!r}' if named else '--scale'} away, or change single keys "
+            "with key=value"
+        )
+    kept = folder / "recipe.yaml"
+    if not kept.is_file():
+        raise OutputError(f"{folder} holds no run to resume: there is no recipe.yaml")
+    if data:
+        return load_recipe(kept, given), _named(data, validation)
+    start = Start.read(folder)
+    if validation:
+        start = replace(start, validation=_named(validation, None).data)
+    return load_recipe(kept, given), start
+
+
+def _placed(recipe: Recipe) -> Recipe:
+    """The recipe with the whole path of the file that it starts from."""
+    section = recipe.separator
+    if section.initial is None or not section.initial.is_file():
+        return recipe
+    whole = section.model_copy(update={"initial": section.initial.resolve()})
+    return recipe.model_copy(update={"separator": whole})
+
+
+def _named(data: Sequence[str], validation: Sequence[str] | None) -> Start:
+    from stemwise.data.places import name_places
+    from stemwise.training.start import Start, absolute
+
+    return Start(absolute(name_places(data)), absolute(name_places(validation or ())))

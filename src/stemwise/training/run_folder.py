@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,44 +17,6 @@ from stemwise.training import statistics
 from stemwise.training.checkpoint import list_checkpoints, load_state, restore_best, save_checkpoint
 from stemwise.training.recipe import parse_recipe
 from stemwise.training.sections import Recipe
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a run was started with besides its recipe, kept as `run.yaml` so that it can go on.
-
-    Attributes:
-        data: training sets, as `data.places.name_places` takes them, with absolute places.
-        validation: the set of held-out songs; None: the training sets' own.
-        held_out: song names that are held out where no set has a split for it.
-    """
-
-    data: tuple[str, ...]
-    validation: str | None = None
-    held_out: tuple[str, ...] = ()
-
-    def write(self, folder: Path) -> None:
-        """Write `run.yaml`."""
-        values = {
-            "data": list(self.data),
-            "validation": self.validation,
-            "held_out": list(self.held_out),
-        }
-        _write_text(folder / "run.yaml", yaml.safe_dump(values, sort_keys=False))
-
-    @classmethod
-    def read(cls, folder: Path) -> Start:
-        """Read `run.yaml`; OutputError where the folder holds no run that can go on."""
-        path = folder / "run.yaml"
-        if not path.is_file():
-            raise OutputError(f"{folder} holds no run to resume: {path} is not there")
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-            return cls(tuple(values["data"]), values["validation"], tuple(values["held_out"]))
-        except (yaml.YAMLError, KeyError, TypeError) as error:
-            raise OutputError(
-                f"{path} cannot be understood; start with --out {folder} --resume and name --data"
-            ) from error
 
 
 class RunFolder:

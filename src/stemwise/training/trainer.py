@@ -49,6 +49,7 @@ from stemwise.training.statistics import (
 )
 from stemwise.training.stopping import BestModels, check_figures, stalled
 from stemwise.training.streams import (
+    Sets,
     epoch_steps,
     songs_of,
     training_loader,
@@ -83,7 +84,7 @@ class Trainer:
     Args:
         recipe: what to learn and how.
         tracks: training songs at the recipe's sample rate, or data sets of them by name.
-        validation: held-out songs; empty trains without validation.
+        validation: held-out songs, or data sets of them by name; empty trains without validation.
         folder: output folder: recipe.yaml, log.csv, checkpoints/, last.safetensors, and a model for
             each of the recipe's `validation.best`.
         device: "auto" takes a GPU where there is one.
@@ -99,8 +100,8 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        tracks: Sequence[Song] | Mapping[str, Sequence[Song]],
-        validation: Sequence[Song],
+        tracks: Sequence[Song] | Sets,
+        validation: Sequence[Song] | Sets,
         folder: str | Path,
         *,
         device: str = "auto",
@@ -216,7 +217,7 @@ class Trainer:
         }
         self.folder.save(self._usable(), state, self._metadata(), list(self.best.values))
 
-    def _prepare_data(self, sets: Mapping[str, Sequence[Song]], validation: Sequence[Song]) -> None:
+    def _prepare_data(self, sets: Sets, validation: Sequence[Song] | Sets) -> None:
         recipe, separator = self.recipe, self.at_rate
         check_figures(recipe.validation.best, separator)
         rank, world = self.hardware.rank, self.hardware.world
@@ -230,9 +231,7 @@ class Trainer:
             key = "stop" if waits else "schedule.name: plateau"
             raise RecipeError(f"'{key}' looks at validation: name held-out songs")
 
-    def _measure(
-        self, sets: Mapping[str, Sequence[Song]], checkpoint: Path | None
-    ) -> Statistics | None:
+    def _measure(self, sets: Sets, checkpoint: Path | None) -> Statistics | None:
         """What the network or the weighting needs of the training data; measured once a run."""
         normalised = checkpoint is None and takes_statistics(self.recipe, self.separator)
         if not normalised and not needs_energies(self.recipe.weighting):

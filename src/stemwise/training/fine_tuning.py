@@ -1,0 +1,119 @@
+"""A recipe that goes on with a trained model on other songs, and which of these are held out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from stemwise import models
+from stemwise.data.draws import Augmentation
+from stemwise.data.places import Place, of_split
+from stemwise.data.track import Song
+from stemwise.errors import DataError, RecipeError
+from stemwise.models.separator import Separator
+from stemwise.training.recipe import load_recipe, parse_recipe
+from stemwise.training.sections import Recipe
+from stemwise.training.start import Start, hold_out
+
+_BASE = "fine-tune"
+_SLOWER = 0.1
+"""Learning rate, relative to the one that the model was trained with."""
+_HELD_OUT = 0.15
+"""Share of the songs that is held out where a data set holds out none."""
+_SAME = ("batch", "objective", "weighting", "precision", "channels_last")
+
+
+def prepare_fine_tuning(
+    model: str, data: Mapping[str, Place], overrides: Iterable[str] = ()
+) -> tuple[Recipe, Start]:
+    """Recipe and songs of a training that starts from a trained model.
+
+    model: a name of the catalogue or a checkpoint's path. data: sets of songs by name. overrides:
+    key=value changes to the recipe.
+
+    What the model's own recipe says of objective, weighting, batches and random changes holds, at a
+    tenth of its learning rate; how long and how to sample is the recipe `fine-tune`'s, because the
+    songs are others. A model without a recipe takes all from `fine-tune`.
+
+    Raises DataError for songs that lack what the model separates, RecipeError for a recipe that
+    this release does not understand.
+    """
+    separator = models.load(model)
+    every = {name: place.songs() for name, place in data.items()}
+    train = {name: of_split(songs, "train") for name, songs in every.items()}
+    songs = [song for one in train.values() for song in one]
+    _check_stems(songs, separator, model)
+    held_out: dict[str, list[str]] = {}
+    if not any(song.split == "validation" for one in every.values() for song in one):
+        held_out = {name: hold_out(one, _HELD_OUT, seed=0) for name, one in train.items()}
+    derived = {
+        "name": f"{_BASE} {Path(model).stem}",
+        "separator": {
+            "name": separator.kind,
+            "sources": list(separator.sources),
+            "initial": str(Path(model).resolve()) if Path(model).is_file() else model,
+        },
+        "sample_rate": _rate(songs, separator),
+        "data.mix": _mix(songs, separator),
+        **_own(models.read_card(model).metadata.get("recipe"), model),
+    }
+    changes = [f"{key}={json.dumps(value)}" for key, value in derived.items()]
+    return load_recipe(_BASE, [*changes, *overrides]), Start(data, {}, held_out)
+
+
+def _own(recipe: Mapping[str, Any] | None, model: str) -> dict[str, Any]:
+    """What of the model's own recipe fits other songs."""
+    if recipe is None:
+        return {}
+    try:
+        own = parse_recipe(recipe)
+    except RecipeError as error:
+        raise RecipeError(
+            f"{model} was trained by a recipe that this release does not understand ({error}): use "
+            f"`stemwise train {_BASE} separator.initial={model}`"
+        ) from error
+    values = own.model_dump(mode="json")
+    optimiser = values["optimiser"]
+    optimiser["learning_rate"] *= _SLOWER
+    strengths = [field.name for field in fields(Augmentation)]
+    return {
+        **{key: values[key] for key in _SAME},
+        "optimiser": optimiser,
+        **{f"data.{key}": values["data"][key] for key in ("seconds", *strengths)},
+        "validation.best": values["validation"]["best"],
+    }
+
+
+def _check_stems(songs: Sequence[Song], separator: Separator, model: str) -> None:
+    if not songs:
+        raise DataError("there is no song to train on: name a folder of songs with stems")
+    there = sorted({stem for song in songs for stem in song.stems})
+    missing = [source for source in separator.sources if source not in there]
+    if missing:
+        raise DataError(
+            f"{model} separates {', '.join(separator.sources)}, but no song has the stem"
+            f"{'s' if len(missing) > 1 else ''} {', '.join(missing)}; the songs have "
+            f"{', '.join(there) or 'no stems'}: add the missing, or fine-tune another model"
+        )
+    if len(separator.sources) == 1 and len(there) == 1:
+        raise DataError(
+            f"the songs have nothing but {there[0]}: without what else plays, there is nothing to "
+            "separate it from; add the other stems, e.g. accompaniment"
+        )
+
+
+def _rate(songs: Sequence[Song], separator: Separator) -> int | None:
+    """The rate to train at: that of the songs, where the network has a view for it."""
+    rate = songs[0].sample_rate
+    return rate if rate != separator.sample_rate and hasattr(separator, "at_rate") else None
+
+
+def _mix(songs: Sequence[Song], separator: Separator) -> list[str] | None:
+    """What mixtures are made of: a network of one source needs the stems that play with it."""
+    if len(separator.sources) > 1:
+        return None
+    common = set.intersection(*(set(song.stems) for song in songs))
+    return [*separator.sources, *sorted(common - set(separator.sources))]

@@ -1,0 +1,110 @@
+"""What a run was started with besides its recipe, kept in its folder so that it can go on alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from stemwise.data.places import Place, of_split
+from stemwise.data.track import Song
+from stemwise.errors import DataError, OutputError
+
+FILE = "run.yaml"
+"""Name of the file in a run's folder."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the songs of a run are.
+
+    Attributes:
+        data: training sets by name.
+        validation: sets of held-out songs by name; empty: those that the training sets hold out.
+        held_out: songs of the training sets that are held out besides, by set.
+    """
+
+    data: Mapping[str, Place]
+    validation: Mapping[str, Place] = field(default_factory=dict)
+    held_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def songs(self) -> tuple[dict[str, list[Song]], dict[str, list[Song]]]:
+        """Songs to train on, and held-out songs of the sets that have any, by set.
+
+        Raises DataError for a set without songs for its purpose.
+        """
+        every = {name: place.songs() for name, place in self.data.items()}
+        kept = {name: set(self.held_out.get(name, ())) for name in every}
+        train = {
+            name: [song for song in of_split(songs, "train") if song.name not in kept[name]]
+            for name, songs in every.items()
+        }
+        if self.validation:
+            held = {name: place.songs() for name, place in self.validation.items()}
+            held = {name: of_split(songs, "validation") for name, songs in held.items()}
+        else:
+            held = {
+                name: [s for s in songs if s.split == "validation" or s.name in kept[name]]
+                for name, songs in every.items()
+            }
+            held = {name: songs for name, songs in held.items() if songs}
+        for found, split in ((train, "train"), (held, "validation")):
+            for name, songs in found.items():
+                if not songs:
+                    raise DataError(f"the data set '{name}' has no song of the split '{split}'")
+        return train, held
+
+    def write(self, folder: Path) -> None:
+        """Write `run.yaml`."""
+        values = {
+            "data": _plain(self.data),
+            "validation": _plain(self.validation),
+            "held_out": {name: list(songs) for name, songs in self.held_out.items()},
+        }
+        part = folder / f".{FILE}.part"
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        part.write_text(text, encoding="utf-8")
+        part.replace(folder / FILE)
+
+    @classmethod
+    def read(cls, folder: Path) -> Start:
+        """Read `run.yaml`; OutputError where the folder holds no run that can go on."""
+        path = folder / FILE
+        if not path.is_file():
+            raise OutputError(f"{folder} holds no run to resume: there is no {FILE}")
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            data, validation = (
+                {name: Place(**place) for name, place in values[key].items()}
+                for key in ("data", "validation")
+            )
+            return cls(data, validation, values["held_out"])
+        except (yaml.YAMLError, AttributeError, KeyError, TypeError, UnicodeDecodeError) as error:
+            raise OutputError(
+                f"{path} cannot be understood: name the data sets again with --data"
+            ) from error
+
+
+def absolute(places: Mapping[str, Place]) -> dict[str, Place]:
+    """The same places, wherever a later command is started."""
+    return {
+        name: place
+        if "://" in place.where
+        else Place(place.kind, str(Path(place.where).expanduser().resolve()))
+        for name, place in places.items()
+    }
+
+
+def hold_out(songs: Sequence[Song], share: float, seed: int) -> list[str]:
+    """Names of a random share of songs, at least one of two or more, and none of a single one."""
+    count = min(len(songs) - 1, max(1, round(share * len(songs))))
+    order = np.random.default_rng(seed).permutation(len(songs))
+    return sorted(songs[k].name for k in order[:count])
+
+
+def _plain(places: Mapping[str, Place]) -> dict[str, Any]:
+    return {name: {"kind": one.kind, "where": one.where} for name, one in places.items()}
