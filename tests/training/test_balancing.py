@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.small_networks import small
+from tests.training.processes import Mean, together
 from tests.training.test_objectives import make_batch
 from torch import Tensor, nn
 
@@ -110,6 +113,19 @@ def test_one_source_or_activity_alone_needs_no_balance(shared: nn.Parameter) -> 
     weighting = GradientBalance(0.3)
     assert weighting.weights(pulls(shared, (3.0, 4.0)), moment(shared)) == {VOCALS: 1.0}
     assert weighting.weights({"activity": shared[0]}, moment(shared)) == {"activity": 0.3}
+
+
+def test_processes_that_train_together_agree() -> None:
+    """Their weights are those of the mean gradients, (3, 4) and (0.6, 0.8)."""
+
+    def work(vocals: tuple[float, float], drums: tuple[float, float], mean: Mean) -> list[float]:
+        shared = nn.Parameter(torch.ones(2))
+        now = replace(moment(shared), shared=mean)
+        weighting = GradientBalance(restoring=1.0)
+        return list(values(weighting.weights(pulls(shared, vocals, drums), now)).values())
+
+    found = together(partial(work, (6.0, 0.0), (0.0, 0.0)), partial(work, (0.0, 8.0), (1.2, 1.6)))
+    assert found[0] == found[1] == [pytest.approx(1 / 3), pytest.approx(5 / 3)]
 
 
 def test_a_resumed_run_goes_on_with_the_same_weights(shared: nn.Parameter) -> None:

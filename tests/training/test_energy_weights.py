@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.training.processes import together
 from tests.training.test_objectives import make_batch
 
 from stemwise.data.batch import Batch
@@ -93,6 +95,16 @@ def test_energies_of_a_batch_are_means_over_what_is_supervised() -> None:
     stems = torch.zeros(2, 3, 2, 10)
     stems[0, 0], stems[1, 0], stems[0, 1], stems[1, 1] = 1.0, 3.0, 100.0, 2.0
     assert batch_energies(replace(batch, stems=stems)).tolist() == [5.0, 4.0, 0.0]
+
+
+def test_energies_of_a_batch_over_several_processes() -> None:
+    supervised = torch.tensor([[True, False, False], [True, True, False]])
+    stems = torch.rand(2, 3, 2, 10, generator=torch.Generator().manual_seed(0))
+    whole = replace(make_batch(supervised, torch.ones(2, 1).bool()), stems=stems)
+    halves = [replace(whole, stems=stems[k, None], supervised=supervised[k, None]) for k in (0, 1)]
+    found = together(*(partial(batch_energies, half) for half in halves))
+    torch.testing.assert_close(found[0], batch_energies(whole))
+    assert torch.equal(found[0], found[1])
 
 
 def test_weights_of_a_batch() -> None:

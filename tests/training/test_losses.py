@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.training.processes import Mean, together
 
 from stemwise.training.losses import Losses, source_of
 
@@ -53,6 +55,33 @@ def test_what_does_not_count_may_be_no_number_and_gets_no_gradient() -> None:
     assert total.item() == pytest.approx((1 + 3 + 5) / 3)
     (gradient,) = torch.autograd.grad(total, separation)
     assert torch.equal(gradient, one.supervised / 3)
+
+
+def test_the_mean_over_processes_is_that_of_one_with_both_batches() -> None:
+    """One process lacks source c and activity, and gives 0 for them."""
+    whole = losses([[True, False, False], [True, True, True]], [[False], [True]])
+
+    def half(row: int) -> Callable[[Mean], list[dict[str, float]]]:
+        def work(mean: Mean) -> list[dict[str, float]]:
+            part = replace(
+                whole,
+                separation=whole.separation[row : row + 1],
+                supervised=whole.supervised[row : row + 1],
+                activity=None if whole.activity is None else whole.activity[row : row + 1],
+                known=whole.known[row : row + 1],
+                shared=mean,
+            )
+            return [values(part.by_task()), values(part.by_source())]
+
+        return work
+
+    first, second = together(half(0), half(1))
+    for one, other, expected in zip(
+        first, second, (whole.by_task(), whole.by_source()), strict=True
+    ):
+        found = {task: (one[task] + other[task]) / 2 for task in one}
+        assert found == pytest.approx(values(expected))
+    assert first[1]["separation/c"] == first[1]["activity"] == 0
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=5))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import Node
 
 from stemwise.errors import RecipeError
@@ -43,7 +43,7 @@ class GradientBalance(PerSource):
 
     def of_sources(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
         """From this batch and those before it."""
-        if not self._observe(tasks, moment.parameters):
+        if not self._observe(tasks, moment):
             return dict.fromkeys(tasks, 1.0)
         balanced = self._balance(next(iter(tasks.values())).device)
         return {task: balanced[task] for task in tasks}
@@ -62,21 +62,22 @@ class GradientBalance(PerSource):
         self._norms, self._losses = dict(state["norms"]), dict(state["losses"])
         self._first, self._place = dict(state["first"]), state["place"]
 
-    def _observe(self, tasks: Mapping[str, Tensor], parameters: Sequence[nn.Parameter]) -> bool:
+    def _observe(self, tasks: Mapping[str, Tensor], moment: Moment) -> bool:
         """Take the norms and losses of a batch; False where there are none."""
-        if not torch.is_grad_enabled() or not all(loss.requires_grad for loss in tasks.values()):
+        losses = list(tasks.values())
+        if not torch.is_grad_enabled() or not all(loss.requires_grad for loss in losses):
             return False
         if self._place is None:
-            self._place = _last_shared(list(tasks.values()), parameters)
+            self._place = _last_shared(losses, moment)
         if self._place is None:
             return False
-        for task, loss in tasks.items():
-            (gradient,) = torch.autograd.grad(
-                loss, parameters[self._place], retain_graph=True, materialize_grads=True
-            )
-            self._first.setdefault(task, loss.detach())
-            self._follow(self._norms, task, gradient.norm())
-            self._follow(self._losses, task, loss.detach())
+        norms = _gradients(losses, moment, self._place).flatten(1).norm(dim=1)
+        values = torch.stack(losses).detach()
+        values = values if moment.shared is None else moment.shared(values)
+        for task, norm, value in zip(tasks, norms, values, strict=True):
+            self._first.setdefault(task, value)
+            self._follow(self._norms, task, norm)
+            self._follow(self._losses, task, value)
         return True
 
     def _follow(self, averages: dict[str, Tensor], task: str, value: Tensor) -> None:
@@ -103,7 +104,19 @@ class GradientBalance(PerSource):
         return ratios / ratios.mean()
 
 
-def _last_shared(losses: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> int | None:
+def _gradients(losses: Sequence[Tensor], moment: Moment, place: int) -> Tensor:
+    """Of every loss with respect to one of the moment's parameters, (loss, ...)."""
+    parameter = moment.parameters[place]
+    gradients = torch.stack(
+        [
+            torch.autograd.grad(loss, parameter, retain_graph=True, materialize_grads=True)[0]
+            for loss in losses
+        ]
+    )
+    return gradients if moment.shared is None else moment.shared(gradients)
+
+
+def _last_shared(losses: Sequence[Tensor], moment: Moment) -> int | None:
     """Index of the parameter nearest to the losses that two or more of them pull at.
 
     Two losses pull at a parameter where both have a gradient at the same of its elements: rows of
@@ -115,19 +128,15 @@ def _last_shared(losses: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -
     distances = [_distances(loss) for loss in losses]
     reached = [
         (max(each[id(p)] for each in distances), k)
-        for k, p in enumerate(parameters)
+        for k, p in enumerate(moment.parameters)
         if all(id(p) in each for each in distances)
     ]
-    matrices = [entry for entry in reached if parameters[entry[1]].dim() > 1]
+    matrices = [entry for entry in reached if moment.parameters[entry[1]].dim() > 1]
     felt_by = torch.zeros(len(losses), dtype=torch.bool)
-    for _, k in sorted(matrices or reached):
-        gradients = [
-            torch.autograd.grad(loss, parameters[k], retain_graph=True, materialize_grads=True)[0]
-            for loss in losses
-        ]
-        felt = torch.stack([gradient != 0 for gradient in gradients])
+    for _, place in sorted(matrices or reached):
+        felt = _gradients(losses, moment, place) != 0
         if bool((felt.sum(dim=0) > 1).any()):
-            return k
+            return place
         felt_by |= felt.flatten(1).any(dim=1).cpu()
     if reached and int(felt_by.sum()) < 2:
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -95,7 +95,7 @@ class LoudestOverInBatch(PerSource):
 
     def of_sources(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
         """At least 1."""
-        energies = batch_energies(moment.batch)
+        energies = batch_energies(moment.batch, moment.shared)
         sounding = energies > SILENT
         weights = torch.where(sounding, energies.max() / energies.where(sounding, 1.0), 1.0)
         sources = {task: source_of(task) for task in tasks}
@@ -112,8 +112,13 @@ def _check_known(sources: Iterable[str], known: Container[str]) -> None:
         )
 
 
-def batch_energies(batch: Batch) -> Tensor:
-    """Mean squared sample of every stem where it is supervised, (source,); 0 where it never is."""
+def batch_energies(batch: Batch, shared: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """Mean squared sample of every stem where it is supervised, (source,); 0 where it never is.
+
+    shared: where several processes train together, gives the mean of a tensor over them.
+    """
     squares = batch.stems.square().mean(dim=(2, 3))
-    total = torch.where(batch.supervised, squares, 0.0).sum(dim=0)
-    return total / batch.supervised.sum(dim=0).clamp_min(1)
+    known = batch.supervised
+    sums = torch.stack([torch.where(known, squares, 0.0).sum(dim=0), known.sum(dim=0)])
+    total, count = sums if shared is None else shared(sums)
+    return torch.where(count > 0, total / count, 0.0)

@@ -62,16 +62,16 @@ class Losses:
         """Means of (values, which of them count) by name, and of activity."""
         if self.activity is not None:
             parts = {**parts, ACTIVITY: (self.activity, self.known)}
-        if self.shared is None:
-            return {
-                name: values[counts].mean()
-                for name, (values, counts) in parts.items()
-                if bool(counts.any())
-            }
-        numbers = self.shared(torch.stack([counts.sum().float() for _, counts in parts.values()]))
-        # a task that this process alone lacks is 0 here, so that all processes have the same tasks
+        numbers = torch.stack([counts.sum() for _, counts in parts.values()]).float()
+        if self.shared is not None:
+            numbers = self.shared(numbers)
+        # asked once: every answer that leaves a GPU waits for all it has to do. A task that this
+        # process alone lacks is 0 here, so that all processes have the same tasks
+        present = (numbers > 0).tolist()
         return {
-            name: values[counts].sum() / number
-            for (name, (values, counts)), number in zip(parts.items(), numbers, strict=True)
-            if bool(number > 0)
+            name: torch.where(counts, values, 0.0).sum() / number
+            for (name, (values, counts)), number, there in zip(
+                parts.items(), numbers, present, strict=True
+            )
+            if there
         }
