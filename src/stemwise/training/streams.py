@@ -300,7 +300,11 @@ def _mix(recipe: Recipe, separator: Separator) -> tuple[str, ...]:
 
 
 def _samples(separator: Separator, seconds: float) -> int:
-    return separator.grid.input_length(round(seconds * separator.sample_rate))
+    """Length of an excerpt that is at least `seconds` long and ends with a hop."""
+    grid, samples = separator.grid, round(seconds * separator.sample_rate)
+    if grid.padded:
+        return grid.input_length(samples)
+    return -(-samples // grid.hop) * grid.hop  # any length will do: pieces are for inference
 
 
 def _sampler(
