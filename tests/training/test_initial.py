@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +173,20 @@ def test_something_must_be_learnt() -> None:
     separator = small("shared-encoder", sources=["vocals", "drums"])
     with pytest.raises(RecipeError, match="encoder, decoders leaves nothing to learn"):
         freeze(separator, ["encoder", "decoders"])
+
+
+def test_frozen_parts_stay_so_in_copies_and_under_synchronised_normalisation() -> None:
+    """As averaged weights and training on several GPUs have them."""
+    separator = small("shared-encoder", sources=["vocals", "drums"])
+    freeze(separator, ["encoder"])
+    copied = copy.deepcopy(separator)
+    synchronised = torch.nn.SyncBatchNorm.convert_sync_batchnorm(copied)  # type: ignore[no-untyped-call]
+    assert synchronised is copied
+    for one in (separator, copied):
+        one.train()
+        samples = one.grid.input_length(one.sample_rate)
+        with torch.no_grad(), contextlib.suppress(ValueError):  # no such normalisation on CPUs
+            one(torch.zeros(1, 2, samples))
+        assert isinstance(one, SharedEncoder)
+        assert not any(module.training for module in one.shared.encoder.modules())
+        assert one.shared.decoders.training

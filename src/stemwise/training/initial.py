@@ -19,9 +19,6 @@ from stemwise.models.separator import Separator
 from stemwise.models.shared_encoder import SharedEncoder
 from stemwise.training.sections import Recipe, SeparatorSection
 
-_NETWORK = "network."
-"""What the names of a separator's parameters begin with."""
-
 
 def build_separator(recipe: Recipe) -> Separator:
     """The separator of a recipe, with its frozen parts frozen.
@@ -49,8 +46,9 @@ def freeze(separator: Separator, parts: Sequence[str]) -> None:
     Raises RecipeError, with the nearest name, for a part that the network lacks, and where nothing
     is left to learn.
     """
-    names = {name.removeprefix(_NETWORK): one for name, one in separator.named_parameters()}
-    modules = {name.removeprefix(_NETWORK): one for name, one in separator.named_modules()}
+    names = dict(separator.network.named_parameters())
+    modules = dict(separator.network.named_modules())
+    frozen: list[str] = []
     for part in parts:
         within = [name for name in names if f"{name}.".startswith(f"{part}.")]
         if not within:
@@ -60,28 +58,38 @@ def freeze(separator: Separator, parts: Sequence[str]) -> None:
             )
         for name in within:
             names[name].requires_grad_(False)
-        for module in modules[part].modules() if part in modules else ():
-            _keep_in_evaluation(module)
+        frozen += [name for name in modules if f"{name}.".startswith(f"{part}.")]
     if parts and not any(one.requires_grad for one in names.values()):
         raise RecipeError(f"separator.freeze: {', '.join(parts)} leaves nothing to learn")
+    if frozen:
+        keep = _InEvaluation(frozen)
+        keep(separator.network)
+        separator.network.register_forward_pre_hook(keep)
+
+
+class _InEvaluation:
+    """Before every pass, puts modules into evaluation mode: `train()` reaches frozen parts too.
+
+    names: of the modules, which others may have taken the place of since (`SyncBatchNorm`).
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+
+    def __call__(self, network: nn.Module, inputs: tuple[Any, ...] = ()) -> None:
+        """Let no module of those be in training."""
+        for name in self.names:
+            module = network.get_submodule(name)
+            if isinstance(module, nn.RNNBase):
+                module.dropout = 0.0  # that is all: cuDNN goes backward in training mode only
+            else:
+                module.training = False
 
 
 def _beginnings(names: Iterable[str]) -> list[str]:
     """All that the names begin with, "a", "a.b" and "a.b.c" of "a.b.c"."""
     words = [name.split(".") for name in names]
     return sorted({".".join(one[:end]) for one in words for end in range(1, len(one) + 1)})
-
-
-def _keep_in_evaluation(module: nn.Module) -> None:
-    if isinstance(module, nn.RNNBase):
-        module.dropout = 0.0  # that is all: cuDNN goes backward in training mode only
-    else:
-        module.register_forward_pre_hook(_evaluate)
-
-
-def _evaluate(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-    """Before every pass: a call of `train()` reaches frozen parts too."""
-    module.training = False
 
 
 def _loaded(section: SeparatorSection) -> Separator:
