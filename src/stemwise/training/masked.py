@@ -89,6 +89,42 @@ def masked_magnitude_distance(
     return distance
 
 
+class _ComplexDistance(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, masks: Tensor, mixture: Tensor, stems: Tensor, squared: bool) -> Tensor:
+        mixture = mixture.unsqueeze(1)
+        difference = (mixture * masks).sub_(stems)
+        gradient = _real_product(mixture, difference)
+        count = gradient[0, 0].numel()
+        if squared:
+            total = torch.view_as_real(difference).square().sum(dim=(2, 3, 4, 5))
+            gradient.mul_(2 / count)
+        else:
+            distance = difference.abs()
+            total = distance.sum(dim=(2, 3, 4))
+            gradient.div_(distance.clamp_min_(1e-12)).div_(count)
+        ctx.save_for_backward(gradient)
+        return total / count
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grads[0][..., None, None, None], None, None, None
+
+
+def masked_complex_distance(
+    masks: Tensor, mixture: Tensor, stems: Tensor, *, squared: bool
+) -> Tensor:
+    """Mean over channels, bins and frames of | m X - S |, or of its square.
+
+    Shapes and gradient are those of `masked_distance`.
+    """
+    distance: Tensor = _ComplexDistance.apply(  # type: ignore[no-untyped-call]
+        masks, mixture, stems, squared
+    )
+    return distance
+
+
 def _power(spectrum: Tensor) -> Tensor:
     return _real_product(spectrum, spectrum)
 

@@ -18,7 +18,11 @@ from stemwise.errors import RecipeError
 from stemwise.models.chunks import WarpedPrediction
 from stemwise.models.separator import Grid, Prediction, Separator
 from stemwise.training.losses import Losses
-from stemwise.training.masked import masked_distance, masked_magnitude_distance
+from stemwise.training.masked import (
+    masked_complex_distance,
+    masked_distance,
+    masked_magnitude_distance,
+)
 
 _TINY = 1e-10
 """Magnitudes of a mixture below it are silence."""
@@ -71,32 +75,32 @@ class Distance(Objective):
     ) -> Tensor:
         """Mean distance of every stem, (batch, source)."""
         if self.magnitude:
-            return self._of_magnitudes(separator, prediction, reference)
-        estimates, reference = separator.compared(prediction, reference)
-        if estimates.is_complex() != reference.is_complex():
+            check_spectra(separator, prediction)
+        elif type(separator).compared is not Separator.compared:
+            return self._mean(*separator.compared(prediction, reference))
+        masks, squared = prediction.masks, self.norm == "mse"
+        if masks is not None:
+            closed = masked_magnitude_distance if self.magnitude else masked_complex_distance
+            return closed(masks.float(), prediction.mixture, reference, squared=squared)
+        estimates = prediction.estimates
+        if self.magnitude or estimates.is_complex() != reference.is_complex():
             estimates, reference = estimates.abs(), reference.abs()
         return self._mean(estimates, reference)
-
-    def _of_magnitudes(
-        self, separator: Separator, prediction: Prediction, reference: Tensor
-    ) -> Tensor:
-        if not prediction.mixture.is_complex():
-            raise RecipeError(
-                f"this recipe compares magnitudes, but '{separator.kind}' estimates waveforms; "
-                "choose the objective 'waveform-l1', 'waveform-mse' or 'si-sdr'"
-            )
-        masks, squared = prediction.masks, self.norm == "mse"
-        if masks is None:
-            return self._mean(prediction.estimates.abs(), reference.abs())
-        return masked_magnitude_distance(
-            masks.float(), prediction.mixture, reference, squared=squared
-        )
 
     def _mean(self, estimates: Tensor, reference: Tensor) -> Tensor:
         distance = (estimates - reference).abs()
         if self.norm == "mse":
             distance = distance.square()
         return distance.mean(dim=tuple(range(2, distance.dim())))
+
+
+def check_spectra(separator: Separator, prediction: Prediction) -> None:
+    """Raise RecipeError for networks that estimate waveforms, which have no magnitudes."""
+    if not prediction.mixture.is_complex():
+        raise RecipeError(
+            f"this recipe compares magnitudes, but '{separator.kind}' estimates waveforms; "
+            "choose the objective 'waveform-l1', 'waveform-mse' or 'si-sdr'"
+        )
 
 
 @dataclass(frozen=True)
