@@ -19,14 +19,18 @@ import typer
 
 from stemwise import __version__
 from stemwise.cli.compare import compare
+from stemwise.cli.curves import curves
 from stemwise.cli.demo import demo
 from stemwise.cli.detect import detect
 from stemwise.cli.evaluate import evaluate
 from stemwise.cli.export import export
+from stemwise.cli.fine_tune import fine_tune
 from stemwise.cli.models import models
 from stemwise.cli.oracle import oracle
 from stemwise.cli.prepare import prepare
+from stemwise.cli.recipes import recipes
 from stemwise.cli.render import render
+from stemwise.cli.reproduce import reproduce
 from stemwise.cli.separate import separate
 from stemwise.cli.stats import stats
 from stemwise.cli.store import store
@@ -80,10 +84,14 @@ for command in (
     render,
     prepare,
     stats,
+    recipes,
     train,
+    fine_tune,
+    curves,
     evaluate,
     oracle,
     compare,
+    reproduce,
 ):
     # the list of commands would cut off its sentence
     app.command(short_help=str(command.__doc__).partition("\n\n")[0])(command)
