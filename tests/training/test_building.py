@@ -17,6 +17,7 @@ from stemwise.errors import RecipeError
 from stemwise.models.separator import Prediction, Separator
 from stemwise.training.building import build_objective, build_weighting, needs_energies
 from stemwise.training.losses import Losses
+from stemwise.training.recipe import parse_recipe
 from stemwise.training.sections import ObjectiveSection, WeightingSection
 from stemwise.training.weighting import Moment, weigh
 
@@ -177,3 +178,31 @@ def test_energies_are_asked_for_where_they_are_used() -> None:
             build_weighting(section)
     asking = [n for n in WEIGHTINGS if needs_energies(WeightingSection.model_validate({"name": n}))]
     assert asking == ["ebw-p1", "ebw-p2", "oh"]
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"weighting": {"name": "blend", "alpha": 1.5}}, "less than or equal to 1"),
+        ({"weighting": {"name": "blend", "alpha": float("nan")}}, "it is nan"),
+        ({"weighting": {"name": "unit", "alpha": 0.5}}, "'alpha' belongs to the weighting 'blend'"),
+        (
+            {"weighting": {"weights": {"activty": 1.0}}},
+            "no task 'activty' .* nearest is 'activity'",
+        ),
+        ({"weighting": {"weights": {"activity": -1.0}}}, "weight of 'activity' must be a number"),
+        ({"weighting": {"weights": {"activity": float("nan")}}}, "must be a number from 0 up"),
+        ({"objective": {"name": "mse", "limit": 3.0}}, "'limit' belongs to the objective 'direct'"),
+        ({"objective": {"name": "si-sdr"}, "weighting": {"name": "dwa"}}, "takes ratios of losses"),
+        (
+            {"objective": {"name": "si-sdr"}, "weighting": {"name": "gradnorm", "restoring": 1.5}},
+            "'restoring' takes ratios of losses",
+        ),
+    ],
+)
+def test_recipes_whose_losses_cannot_be_are_refused(
+    sections: dict[str, object], message: str
+) -> None:
+    recipe = {"name": "x", "separator": {"name": "joint-unet"}, "steps": 1, "batch": 1, **sections}
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe(recipe)

@@ -6,6 +6,7 @@ training is said where it is used.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -178,9 +179,12 @@ class WeightingSection(Section):
     @model_validator(mode="after")
     def _only_own_options(self) -> WeightingSection:
         _refuse_others(self, "weighting", _WEIGHTING_OPTIONS)
-        negative = [task for task, weight in self.weights.items() if weight < 0]
-        if negative:
-            raise ValueError(f"the weight of '{negative[0]}' must not be below 0")
+        for task, weight in self.weights.items():
+            if task not in ("separation", "activity"):
+                near = closest(task, ("separation", "activity"), cutoff=0.0)
+                raise ValueError(f"there is no task '{task}' to weigh; the nearest is '{near}'")
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"the weight of '{task}' must be a number from 0 up")
         return self
 
 
@@ -368,6 +372,17 @@ class Recipe(Section):
     threads: int | None = Field(default=None, ge=1)
     """CPU threads; None: PyTorch's choice. Resumed runs repeat bit for bit with the same number."""
     log_every: int = Field(default=20, ge=1)
+
+    @model_validator(mode="after")
+    def _losses_with_ratios(self) -> Recipe:
+        ratios = self.weighting.name == "dwa" or self.weighting.restoring > 0
+        if ratios and self.objective.name == "si-sdr":
+            key = "dwa" if self.weighting.name == "dwa" else "restoring"
+            raise ValueError(
+                f"weighting '{key}' takes ratios of losses, which mean nothing where they are "
+                "below 0, as those of 'si-sdr' are: choose another weighting or objective"
+            )
+        return self
 
     def dump(self) -> str:
         """The whole recipe as YAML, with every default written out."""
