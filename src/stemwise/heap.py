@@ -21,5 +21,5 @@ def keep_heap() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # musl has none, and does not need it
         trim_threshold, mmap_threshold = -1, -3
-        mallopt(trim_threshold, 1 << 30)
+        mallopt(trim_threshold, -1)  # never: a training step frees gigabytes at its end
         mallopt(mmap_threshold, 1 << 30)
