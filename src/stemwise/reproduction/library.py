@@ -32,6 +32,7 @@ from stemwise.reproduction.pool import (
     LabelOnly,
     Splits,
     assign,
+    assign_instruments,
     by_instrument,
     overlapping,
     sounding,
@@ -62,7 +63,7 @@ class Library:
         root: where stores and test songs are kept.
         data: places of data sets by name.
         pool: songs that stand in for every set of a table; None where data sets are given.
-        most: stand-in songs of a set at most.
+        most, tests_at_most: stand-in songs of a set, and test songs among them, at most.
         seed: of what is drawn: the parts of the pool, splits of sets without any.
         workers: processes that decode.
         tell: told what is being done.
@@ -75,12 +76,14 @@ class Library:
         pool: Sequence[Track] | None,
         *,
         most: int | None = None,
+        tests_at_most: int | None = None,
         seed: int = 42,
         workers: int = 1,
         tell: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self.root, self.data, self.pool = root, data, pool
-        self.most, self.seed, self.workers, self.tell = most, seed, workers, tell
+        self.most, self.tests_at_most = most, tests_at_most
+        self.seed, self.workers, self.tell = seed, workers, tell
         self._stores: dict[tuple[str, ...], dict[str, Song]] = {}
         self._real: dict[tuple[str, Form], dict[str, list[Song]]] = {}
 
@@ -155,13 +158,15 @@ class Library:
     def _instruments(self) -> dict[str, Track]:
         assert self.pool is not None
         chosen = {one: self._sounding[one] for one in self._names(False, 2)}
-        numbered = enumerate(chosen.items())
-        found = {name: by_instrument(track, number) for number, (name, track) in numbered}
-        return {name: track for name, track in found.items() if track is not None}
+        return {safe_name(track.name): track for track in by_instrument(list(chosen.values()))}
 
     def _dealt(self, sets: Sequence[str], form: Form) -> dict[str, Splits]:
         distinct = len({ALIKE.get(one, one) for one in sets})
-        return assign(self._names(form.instruments, distinct), sets, self.seed)
+        names = self._names(form.instruments, distinct)
+        if form.instruments:
+            having = {name: self._instruments[name].stems for name in names}
+            return assign_instruments(having, sets, self.seed)
+        return assign(names, sets, self.seed, self.tests_at_most)
 
     def _stand_in(self, sets: Sequence[str], form: Form) -> dict[str, Song]:
         """The store of all stand-in songs of a table, by name."""

@@ -6,7 +6,7 @@ training, validation and test. Sets that have labels only get songs whose stems 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ FEWEST = 4
 """Songs that a stand-in set needs: two to train on, one to validate, one to test."""
 LABELS_ONLY = ("jamendo", "rwc")
 """Sets of mixtures with labels of vocals."""
+GUITAR, GUITARS = "guitar", ("electric guitar", "acoustic guitar")
 ALIKE = {"musdb18hq": "musdb18"}
 """Sets of the same songs; they are stood in for by the same songs."""
 
@@ -89,31 +90,37 @@ def sounding(track: Track, sources: Sequence[str]) -> list[str]:
     return [source for source in sources if track.active_level(source) is not None]
 
 
-def by_instrument(track: Track, number: int) -> Track | None:
-    """The track with a stem per instrument; None where fewer than two of the targets play.
+def by_instrument(tracks: Sequence[Track]) -> list[Track]:
+    """The tracks with a stem per instrument, those in which two or more of the targets play.
 
     Rendered songs keep the parts of their accompaniment in `parts/`. The band has one guitar, which
-    is an electric one in songs of even number and an acoustic one in the others. Stems that are
-    silent throughout are left out, as a song of MedleyDB only has stems of what plays.
+    is an electric and an acoustic one by turns. Stems that are silent throughout are left out, as a
+    song of MedleyDB only has stems of what plays.
     """
-    stems = dict(track.stems)
-    folder = next(iter(track.stems.values()))[0].path.parent / "parts"
-    if folder.is_dir():
-        guitar = TARGETS[1 + number % 2]
-        for file in sorted(folder.iterdir()):
-            stems[guitar if file.stem == "guitar" else file.stem] = (Part(file),)
-    heard = sounding(replace(track, stems=stems), list(stems))
-    if len(set(heard) & set(TARGETS)) < 2:
-        return None
-    kept = {source: stems[source] for source in heard}
-    return make_track(track.name, track.split, kept)
+    found = []
+    guitars = 0
+    for track in tracks:
+        stems = dict(track.stems)
+        folder = next(iter(track.stems.values()))[0].path.parent / "parts"
+        for file in sorted(folder.glob("*.*")):
+            stems[file.stem] = (Part(file),)
+        heard = sounding(replace(track, stems=stems), list(stems))
+        kept = {source: stems[source] for source in heard}
+        if GUITAR in kept:
+            kept[GUITARS[guitars % 2]] = kept.pop(GUITAR)
+            guitars += 1
+        if len(set(kept) & set(TARGETS)) > 1:
+            found.append(make_track(track.name, track.split, kept))
+    return found
 
 
-def assign(names: Sequence[str], sets: Sequence[str], seed: int) -> dict[str, Splits]:
+def assign(
+    names: Sequence[str], sets: Sequence[str], seed: int, tests: int | None = None
+) -> dict[str, Splits]:
     """Deal songs to sets, and within each to training, validation and test.
 
-    Where the songs are too few for disjoint sets, every set has all of them (`overlapping`).
-    Raises DataError for fewer than FEWEST songs.
+    tests: test songs of a set at most. Where the songs are too few for disjoint sets, every set has
+    all of them (`overlapping`). Raises DataError for fewer than FEWEST songs.
     """
     if len(names) < FEWEST:
         raise DataError(
@@ -124,7 +131,7 @@ def assign(names: Sequence[str], sets: Sequence[str], seed: int) -> dict[str, Sp
     order = np.random.default_rng([seed, len(names)]).permutation(sorted(names)).tolist()
     for number, name in enumerate(canonical):
         mine = order if overlapping(len(names), sets) else order[number :: len(canonical)]
-        test = max(1, round(SHARES[2] * len(mine)))
+        test = min(max(1, round(SHARES[2] * len(mine))), tests or len(mine))
         held = max(1, round(SHARES[1] * len(mine)))
         found[name] = {
             "test": mine[:test],
@@ -132,6 +139,50 @@ def assign(names: Sequence[str], sets: Sequence[str], seed: int) -> dict[str, Sp
             "train": mine[test + held :],
         }
     return {name: found[ALIKE.get(name, name)] for name in sets}
+
+
+def assign_instruments(
+    having: Mapping[str, Collection[str]], sets: Sequence[str], seed: int
+) -> dict[str, Splits]:
+    """Deal songs with stems by instrument: all are of the first set, which the others join.
+
+    having: stems by song. Every target is in a song of each split as far as training can spare one:
+    rare instruments would else be missing in some.
+    """
+    if len(having) < FEWEST:
+        raise DataError(f"{len(having)} songs have stems by instrument: give {FEWEST} or more")
+    order = np.random.default_rng([seed, len(having)]).permutation(sorted(having)).tolist()
+    parts: Splits = {"train": list(order), "test": [], "validation": []}
+    rare = sorted(TARGETS, key=lambda target: sum(target in one for one in having.values()))
+    for split in ("test", "validation"):
+        for target in rare:
+            if not any(target in having[name] for name in parts[split]):
+                _move(parts, split, having, target)
+        count = max(1, round(SHARES[SPLITS.index(split)] * len(order)))
+        while len(parts[split]) < count and _move(parts, split, having):
+            pass
+    found: dict[str, Splits] = {name: {split: [] for split in SPLITS} for name in sets}
+    found[sets[0]] = parts
+    return found
+
+
+def _move(
+    parts: Splits, split: str, having: Mapping[str, Collection[str]], target: str | None = None
+) -> bool:
+    """Move the first training song (with the target) that training can spare to another split.
+
+    Another training song has each of its targets. Returns whether there was one.
+    """
+    train = parts["train"]
+    for name in train:
+        others = [having[other] for other in train if other != name]
+        wanted = target is None or target in having[name]
+        own = set(having[name]) & set(TARGETS)
+        if wanted and all(any(one in other for other in others) for one in own):
+            train.remove(name)
+            parts[split].append(name)
+            return True
+    return False
 
 
 def overlapping(songs: int, sets: Sequence[str]) -> bool:

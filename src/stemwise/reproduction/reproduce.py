@@ -32,6 +32,9 @@ from stemwise.reproduction.scales import Scale, scale
 from stemwise.stem_output import make_folder
 
 SEED = 42
+"""Of splits, and of which song stands in for which set."""
+SONGS = 0
+"""Of rendered songs; the first eight have all six instruments of Hung & Lerch, twice or more."""
 _STATE = "reproduction.json"
 
 
@@ -122,7 +125,7 @@ def _library(wanted: Wanted, size: Scale, tell: Callable[[str], None]) -> tuple[
         if any(_is_rendered(track.name) for track in pool):
             about = f"{len(pool)} rendered songs stand in for the data sets."
     elif not wanted.data and size.rendered:
-        folder = render_pool(wanted.folder, size, SEED, wanted.workers, tell)
+        folder = render_pool(wanted.folder, size, SONGS, wanted.workers, tell)
         pool = read_pool(SetPlace("folder", str(folder)), wanted.folder)
         about = (
             f"{len(pool)} songs of {size.seconds:.0f} s that the built-in band renders stand in "
@@ -133,6 +136,7 @@ def _library(wanted: Wanted, size: Scale, tell: Callable[[str], None]) -> tuple[
         wanted.data or {},
         pool,
         most=size.most,
+        tests_at_most=size.tests,
         seed=SEED,
         workers=wanted.workers,
         tell=tell,
@@ -207,24 +211,23 @@ class _Session:
             return measure(task, (), place)
         missing = self._untrainable(task, sets)
         if missing:
-            return Measured(reason=f"no song to train {missing} on")
+            return Measured(reason=missing)
         runs = [self._run(training, sets, task.form) for training in task.trainings]
         self.tell(f"measuring {', '.join(run.folder.name for run in runs) or task.oracle}")
         return measure(task, runs, place)
 
     def _untrainable(self, task: Task, sets: tuple[str, ...]) -> str | None:
-        """A target that no training song has, where songs stand in for those of the paper."""
+        """What is missing to train for a target that is an instrument, which not all songs have."""
         for training in task.trainings:
-            if training.target is None or not task.form.instruments:
-                continue
-            songs = [
-                song
-                for name in sets
-                for split in ("train", "validation")
-                for song in self.library.songs(sets, name, split, task.form)
-            ]
-            if not any(training.target in song.stems for song in songs):
-                return training.target
+            target = training.target or "vocals"
+            for split in ("train", "validation") if task.form.instruments else ():
+                songs = [
+                    song
+                    for name in sets
+                    for song in self.library.songs(sets, name, split, task.form)
+                ]
+                if not any(target in song.stems for song in songs):
+                    return f"no song of the split {split} has {target}"
         return None
 
     def _run(self, training: Training, sets: tuple[str, ...], form: Form) -> Run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +84,7 @@ def run_training(
     from stemwise.training.trainer import Trainer
 
     tell(f"training {training.name}")
+    form = replace(form, sample_rate=network_rate(recipe))
     tracks, validation = training_songs(recipe, library, sets, form)
     began = time.monotonic()
     resume = bool(list_checkpoints(folder / "checkpoints"))
@@ -115,6 +116,19 @@ def finished(folder: Path, recipe: Recipe) -> Run | None:
     return Run(folder, content["models"], content["steps"], content["seconds"])
 
 
+def network_rate(recipe: Recipe) -> int:
+    """The sample rate at which a recipe trains, in hertz."""
+    import torch
+
+    from stemwise import models
+
+    if recipe.sample_rate is not None:
+        return recipe.sample_rate
+    section = recipe.separator
+    with torch.device("meta"):
+        return models.build(section.name, section.sources, **section.config).sample_rate
+
+
 def _other(folder: Path) -> str:
     return (
         f"{folder} holds a training with other settings (another scale or release, perhaps): "
@@ -139,7 +153,7 @@ def training_songs(
         held = library.songs(sets, name, "validation", form)
         if recipe.validation.held_out:
             train, held = [*train, *held], []
-        if _FOR_VALIDATION not in what:
+        if _FOR_VALIDATION not in what and train:
             tracks[name] = train
         if detects or "stems" in what:
             validation += held

@@ -16,18 +16,20 @@ class Scale:
         rendered: songs that are rendered where neither songs nor data sets are given; 0: none are.
         seconds: how long each of them is.
         most: songs of a stand-in set at most; None: all there are.
+        tests: test songs among them at most; None: a share of them.
     """
 
     name: str
     rendered: int
     seconds: float
     most: int | None
+    tests: int | None = None
 
 
 SCALES = {
     "full": Scale("full", 0, 0.0, None),
     "small": Scale("small", 64, 50.0, 48),
-    "smoke": Scale("smoke", 8, 7.0, 8),
+    "smoke": Scale("smoke", 8, 7.0, 8, 1),
 }
 
 
