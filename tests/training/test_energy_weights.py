@@ -9,11 +9,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.small_networks import small
 from tests.training.processes import together
 from tests.training.test_objectives import make_batch
 
 from stemwise.data.batch import Batch
 from stemwise.errors import RecipeError
+from stemwise.models.chunks import CHUNK
 from stemwise.training.energy_weights import (
     SILENT,
     EqualProducts,
@@ -79,8 +81,8 @@ def test_a_source_that_the_batch_lacks_does_not_change_the_others() -> None:
 
 
 def test_silent_and_unknown_sources_are_errors() -> None:
-    for energy in (0.0, float("nan")):
-        with pytest.raises(RecipeError, match="silent wherever the energy of drums was measured"):
+    for energy in (0.0, 1e-7, float("nan")):
+        with pytest.raises(RecipeError, match="wherever the energy of drums was measured"):
             LoudestOver(1.0, {"vocals": 1.0, "drums": energy})
     with pytest.raises(RecipeError, match="no energy of bass"):
         EqualProducts(1.0, VOICE).weights(
@@ -95,6 +97,23 @@ def test_energies_of_a_batch_are_means_over_what_is_supervised() -> None:
     stems = torch.zeros(2, 3, 2, 10)
     stems[0, 0], stems[1, 0], stems[0, 1], stems[1, 1] = 1.0, 3.0, 100.0, 2.0
     assert batch_energies(replace(batch, stems=stems)).tolist() == [5.0, 4.0, 0.0]
+
+
+def test_energies_of_samples_have_the_ratios_of_energies_of_spectra() -> None:
+    """The paper's E_i are mean squared magnitudes of 512 bins (Parseval)."""
+    generator = torch.Generator().manual_seed(0)
+    time = torch.arange(4 * CHUNK) / 10880
+    bass = torch.sin(2 * torch.pi * 80 * time) * torch.exp(-3 * (time % 0.5))
+    drums = torch.randn(len(time), generator=generator) * torch.exp(-20 * (time % 0.25))
+    vocals = torch.sin(2 * torch.pi * 440 * time + 3 * torch.sin(2 * torch.pi * 5 * time))
+    stems = torch.stack([0.5 * bass, 0.1 * drums, 0.2 * vocals * (time % 4 < 2)])
+    batch = batch_of([1.0] * 3)
+    samples = batch_energies(replace(batch, stems=stems[None, :, None]))
+    spectra = small("multichannel-unet").represent(stems[None, :, None])
+    magnitudes = spectra.abs().square().mean(dim=(0, 2, 3, 4))
+    ratios = [energies.max() / energies for energies in (samples, magnitudes)]
+    assert ratios[0].max() > 5
+    torch.testing.assert_close(ratios[0], ratios[1], rtol=0.01, atol=0)
 
 
 def test_energies_of_a_batch_over_several_processes() -> None:

@@ -14,7 +14,6 @@ from stemwise.models.separator import Grid, Prediction
 from stemwise.training.objectives import Distance, Objective, Spectral, activity_loss, crop_labels
 from stemwise.training.optimisation import Average, learning_rate
 from stemwise.training.sections import ScheduleSection
-from stemwise.training.validation import au_roc
 
 
 def make_batch(supervised: torch.Tensor, known: torch.Tensor, frames: int = 5) -> Batch:
@@ -161,14 +160,3 @@ def test_average_follows_weights_and_copies_buffers() -> None:
     assert average.module.running_mean.tolist() == [7.0, 7.0]  # type: ignore[union-attr]
     average.update(module, step=0)
     assert average.module.weight[0].item() == pytest.approx(2.0 + 0.9), "early: decay 1/10"
-
-
-def test_au_roc_agrees_with_scikit_learn() -> None:
-    import numpy as np
-    from sklearn.metrics import roc_auc_score
-
-    rng = np.random.default_rng(0)
-    labels = rng.random(500) < 0.3
-    scores = np.round(labels + rng.standard_normal(500), 1)  # rounded: with ties
-    assert au_roc(scores, labels.astype(float)) == pytest.approx(roc_auc_score(labels, scores))
-    assert au_roc(scores, np.ones(500)) is None

@@ -7,7 +7,6 @@ and only ratios matter.
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,30 +22,30 @@ from stemwise.training.weighting import Moment, PerSource, Weights
 SILENT = 0.5 / 65280
 """Mean squares below it are silence: the paper's 6 s chunks whose energy rounds to 0."""
 
+_LEAST = 1e-6
+"""A source whose energy is at most this share of the loudest's, 60 dB, is as good as silent."""
+
 
 @dataclass(frozen=True)
 class ByEnergy(PerSource):
     """Weights that stay the same, from the energies of the training data.
 
-    energies: by source, all of the network's; > 0.
+    energies: by source, all of the network's.
 
-    Raises RecipeError for an energy of 0, which would weigh infinitely much.
+    Raises RecipeError for a source that is as good as silent, which would weigh without bounds.
     """
 
     activity: float = 1.0
     energies: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        bad = [
-            source
-            for source, energy in self.energies.items()
-            if not (math.isfinite(energy) and energy > 0)
-        ]
-        if bad:
+        least = _LEAST * max(self.energies.values(), default=0.0)
+        silent = [name for name, energy in self.energies.items() if not energy > least]
+        if silent:
             raise RecipeError(
-                f"the training songs are silent wherever the energy of {', '.join(bad)} was "
-                "measured: add songs that have it, leave it out, or choose a weighting that "
-                "takes no energies, such as 'unit'"
+                f"the training songs are silent, or nearly so, wherever the energy of "
+                f"{', '.join(silent)} was measured: add songs that have it, leave it out, or "
+                "choose a weighting that takes no energies, such as 'unit'"
             )
 
     def of_sources(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
