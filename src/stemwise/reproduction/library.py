@@ -22,6 +22,7 @@ from stemwise.audio import AudioFormat, create_audio
 from stemwise.data.places import Place
 from stemwise.data.prepare import Done, prepare
 from stemwise.data.sets import SETS
+from stemwise.data.store import StoredTrack
 from stemwise.data.track import Part, Song, Track
 from stemwise.errors import DataError
 from stemwise.reproduction.experiments import FOUR, Form
@@ -41,6 +42,8 @@ from stemwise.reproduction.pool import (
 EQUAL_RMS = 0.05
 """Linear RMS of the sounding parts of every stem of an equalised mix."""
 PEAK = 0.99
+FULL_SCALE = 1 / 32768
+"""Of a stored 16-bit number."""
 HELD_OUT = {"dsd100": 10, "jamendo": 10}
 """Training songs that are held out for validation (ours; Stoller et al. select on test songs)."""
 BLOCK = 1 << 20
@@ -84,6 +87,7 @@ class Library:
         self.root, self.data, self.pool = root, data, pool
         self.most, self.tests_at_most = most, tests_at_most
         self.seed, self.workers, self.tell = seed, workers, tell
+        self._known: dict[str, bool] = {}
         self._stores: dict[tuple[str, ...], dict[str, Song]] = {}
         self._real: dict[tuple[str, Form], dict[str, list[Song]]] = {}
 
@@ -134,30 +138,35 @@ class Library:
         return found
 
     def _names(self, instruments: bool, sets: int) -> list[str]:
-        names = sorted(self._tracks(instruments))
-        if self.most is None or len(names) <= self.most * sets:
-            return names
-        order = np.random.default_rng([self.seed, len(names), 1]).permutation(names)
-        return sorted(order[: self.most * sets].tolist())
+        """Names of the songs that stand in for as many sets, sorted."""
+        return sorted(self._tracks(instruments, sets))
 
-    def _tracks(self, instruments: bool) -> Mapping[str, Track]:
-        return self._instruments if instruments else self._sounding
+    def _tracks(self, instruments: bool, sets: int) -> dict[str, Track]:
+        """Pool songs in which all four stems are heard, or as they are by instrument."""
+        if instruments:
+            return self._instruments
+        return self._heard(None if self.most is None else self.most * sets)
 
-    @cached_property
-    def _sounding(self) -> dict[str, Track]:
-        """Pool songs in which all four stems are heard."""
+    def _heard(self, count: int | None) -> dict[str, Track]:
+        """The first `count` such songs in an order that the seed gives; more are a superset."""
         assert self.pool is not None
-        heard = [track for track in self.pool if len(sounding(track, FOUR)) == len(FOUR)]
-        if not heard:
-            raise DataError(
-                f"in no song of the pool all of {', '.join(FOUR)} are heard: use others"
-            )
-        return {safe_name(track.name): track for track in heard}
+        songs = {safe_name(track.name): track for track in self.pool}
+        order = np.random.default_rng([self.seed, len(songs), 1]).permutation(sorted(songs))
+        found: dict[str, Track] = {}
+        for name in order.tolist():
+            if len(found) == count:
+                break
+            if name not in self._known:
+                self._known[name] = len(sounding(songs[name], FOUR)) == len(FOUR)
+            if self._known[name]:
+                found[name] = songs[name]
+        if not found:
+            raise DataError(f"no song of the pool has all of {', '.join(FOUR)} heard: use others")
+        return found
 
     @cached_property
     def _instruments(self) -> dict[str, Track]:
-        assert self.pool is not None
-        chosen = {one: self._sounding[one] for one in self._names(False, 2)}
+        chosen = self._heard(None if self.most is None else 2 * self.most)
         return {safe_name(track.name): track for track in by_instrument(list(chosen.values()))}
 
     def _dealt(self, sets: Sequence[str], form: Form) -> dict[str, Splits]:
@@ -173,8 +182,8 @@ class Library:
         distinct = sorted({ALIKE.get(one, one) for one in sets})
         key = (form.name, *distinct)
         if key not in self._stores:
-            tracks = self._tracks(form.instruments)
-            names = self._names(form.instruments, len(distinct))
+            tracks = self._tracks(form.instruments, len(distinct))
+            names = sorted(tracks)
             folder = self.root / "stores" / form.name / "+".join(distinct)
             self._stores[key] = self._prepared([tracks[one] for one in names], folder, form)
         return self._stores[key]
@@ -277,10 +286,12 @@ def write_song(
 def _write_signal(
     song: Song, name: str, path: Path, channels: int, gains: Mapping[str, float]
 ) -> None:
-    """One stem, or the mixture: float32, because loud mixtures may exceed full scale."""
-    with create_audio(
-        path, song.sample_rate, channels, format=AudioFormat("wav", "float32")
-    ) as writer:
+    """One stem, or the mixture; in 16 bits where they hold it just as it is stored."""
+    exact = not gains and name in song.stems and isinstance(song, StoredTrack)
+    if isinstance(song, StoredTrack):
+        exact = exact and channels == song.channels and song.scale(name) <= FULL_SCALE
+    format = AudioFormat("wav", "int16" if exact else "float32")
+    with create_audio(path, song.sample_rate, channels, format=format) as writer:
         for start in range(0, song.samples, BLOCK):
             count = min(BLOCK, song.samples - start)
             if name != "mixture":
