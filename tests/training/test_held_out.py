@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from stemwise.errors import DataError, RecipeError
 from stemwise.models.separator import Separator
@@ -116,3 +117,13 @@ def test_of_the_longer_of_two_roles(tiny: Separator) -> None:
 def test_until_the_next_validation(tiny: Separator) -> None:
     assert steps(tiny, recipe(keys={"validation": {"every": 30}})) == 30
     assert steps(tiny, recipe(keys={"validation": {"every": None}})) == 500
+
+
+def test_every_source_has_its_share_of_independent_excerpts(tiny: Separator) -> None:
+    sets = {"songs": [song(f"song{k}", seconds=4.0) for k in range(8)]}
+    sampling = {"name": "independent", "shares": [0.5, 0.5]}
+    for excerpts, expected in ((14, [3, 3, 3, 3]), (4, [1, 1, 1, 1])):
+        keys = {"validation": {"held_out": True, "excerpts": excerpts}, "procedure": "interleaved"}
+        held = validation_loader(recipe(keys=dict(keys), sampling=sampling), tiny, training=sets)
+        supervised = torch.cat([batch.supervised for batch in held.batches()])
+        assert supervised.sum(dim=0).tolist() == expected

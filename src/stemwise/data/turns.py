@@ -61,16 +61,24 @@ class Chain:
 
 
 class Thinned:
-    """At most `count` excerpts of a stream that ends, spread evenly over it."""
+    """At most `count` excerpts of a stream that ends, spread evenly over it.
 
-    def __init__(self, stream: Excerpts, count: int) -> None:
+    block: excerpts in a row that stay together, e.g. one of every source; where `count` has room
+    for one block at least, no block is split.
+    """
+
+    def __init__(self, stream: Excerpts, count: int, block: int = 1) -> None:
         if stream.total is None:
             raise ValueError("only a stream that ends can be thinned out")
         self.stream, self.layout = stream, stream.layout
-        self._all, self.total = stream.total, min(count, stream.total)
+        self._block = block if block <= min(count, stream.total) else 1
+        self._all, self._kept = (total // self._block for total in (stream.total, count))
+        self._kept = min(self._kept, self._all)
+        self.total = self._kept * self._block
 
     def plan(self, index: int) -> Plan:
         """What excerpt number `index` is read from; DataError behind the last one."""
         if index >= self.total:
             raise DataError(f"there are {self.total} excerpts, none of number {index}")
-        return self.stream.plan(index * self._all // self.total)
+        block, offset = divmod(index, self._block)
+        return self.stream.plan(block * self._all // self._kept * self._block + offset)

@@ -85,7 +85,10 @@ def validation_loader(
         _check_held_out(recipe, training)
         turns = _turns(recipe, separator, training or {}, "validation")
         parts = [sampler for turn in turns for sampler in turn.values()]
-        stream = Thinned(parts[0] if len(parts) == 1 else Chain(parts), section.excerpts)
+        one_of_each = recipe.data.sampling.name == "independent"
+        block = len(separator.sources) if one_of_each else 1
+        whole = parts[0] if len(parts) == 1 else Chain(parts)
+        stream = Thinned(whole, section.excerpts, block)
     else:
         sets = songs if isinstance(songs, Mapping) else {"songs": songs}
         stream = _random_excerpts(recipe, separator, sets)
@@ -250,11 +253,17 @@ def _mixed(recipe: Recipe, samplers: Mapping[str, Sampler]) -> Sampler | Mixed:
 
 def _random_excerpts(recipe: Recipe, separator: Separator, sets: Sets) -> Excerpts:
     """Fixed random excerpts of held-out songs."""
-    section = recipe.validation
-    balanced, mix = Augmentation(prefer_active=0.5), _mix(recipe, separator)
-    tasks = wanted_tasks(recipe, separator)
+    section, data = recipe.validation, recipe.data
+    pooled = data.sampling.name == "pool-mix"  # the stem of a target alone is no mixture
+    scheme, options = (data.sampling.name, data.sampling.options) if pooled else ("random", {})
+    balanced = Augmentation(
+        prefer_active=0.5,
+        equalise=pooled and data.equalise,
+        equalise_limit=data.equalise_limit,
+    )
+    tasks, mix = wanted_tasks(recipe, separator), _mix(recipe, separator)
     grouped = _regrouped(recipe, sets)
-    kept = _usable(separator, grouped, section.seconds, tasks, "random")
+    kept = _usable(separator, grouped, section.seconds, tasks, scheme)
     if not songs_of(kept):
         raise DataError(
             "no held-out song is as long as an excerpt of validation and has what the network is "
@@ -265,7 +274,14 @@ def _random_excerpts(recipe: Recipe, separator: Separator, sets: Sets) -> Excerp
         turns = [own for own in by_role(recipe, separator, kept).values() if songs_of(own)]
     streams = [
         _sampler(
-            separator, mix, songs_of(own), section.seconds, section.seed + k, balanced, "random"
+            separator,
+            mix,
+            songs_of(own),
+            section.seconds,
+            section.seed + k,
+            balanced,
+            scheme,
+            **options,
         )
         for k, own in enumerate(turns)
     ]
