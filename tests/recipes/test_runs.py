@@ -11,8 +11,10 @@ import pytest
 
 from array_songs import SOURCES, ArraySong, labelled
 from stemwise import models
+from stemwise.data import augment
 from stemwise.training.recipe import load_recipe
 from stemwise.training.sections import Recipe
+from stemwise.training.streams import validation_loader
 from stemwise.training.trainer import Trainer
 
 SECONDS = 13.0  # two chunks of 6 s
@@ -102,3 +104,14 @@ def test_a_smoke_run_ends_with_its_models(name: str, tmp_path: Path) -> None:
         assert trained.kind == recipe.separator.name
         assert trained.sources == (recipe.separator.sources or trained.sources)
     assert load_recipe(tmp_path / "run/recipe.yaml") == recipe
+
+
+@pytest.mark.parametrize("name", ["hung2020-mm-iass", "hung2020-iass-3-blocks"])
+def test_a_target_is_validated_in_mixtures(name: str) -> None:
+    recipe = load_recipe(name, ["separator.sources=[bass]"], "smoke")
+    separator = models.build(recipe.separator.name, recipe.separator.sources)
+    batch = augment.apply(validation_loader(recipe, separator, songs(recipe)[1]).load(0), 1)
+    wanted = batch.narrowed(recipe.data.mix or separator.sources, separator.sources)
+    rest = batch.mixture - wanted.stems.sum(dim=1)
+    assert bool(wanted.supervised.all())
+    assert float(rest.square().mean()) > 0.1 * float(wanted.stems.square().mean())
