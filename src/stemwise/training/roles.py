@@ -18,6 +18,8 @@ Sets = Mapping[str, Sequence[Song]]
 """Songs by the name of their data set."""
 DETECTION = "detection"
 """The role of a data set in recipes; the other is called as its task, separation."""
+_UNHEARD = {"fixed": "weighting.weights.activity=0", "blend": "weighting.alpha=1"}
+"""What gives activity no weight, by the name of the weighting."""
 _TASKS = {SEPARATION: SEPARATION, DETECTION: ACTIVITY}
 
 
@@ -47,7 +49,9 @@ def teaches(song: Song, separator: Separator, tasks: frozenset[str]) -> bool:
     return ACTIVITY in tasks and _is_labelled(song, separator)
 
 
-def check_taught(songs: Sequence[Song], separator: Separator, tasks: frozenset[str]) -> None:
+def check_taught(
+    recipe: Recipe, songs: Sequence[Song], separator: Separator, tasks: frozenset[str]
+) -> None:
     """Raise DataError for a source without any stem, and for activity without any label."""
     for source in separator.sources if SEPARATION in tasks else ():
         if not any(source in song.stems for song in songs):
@@ -55,7 +59,8 @@ def check_taught(songs: Sequence[Song], separator: Separator, tasks: frozenset[s
     if ACTIVITY in tasks and not any(_is_labelled(song, separator) for song in songs):
         raise DataError(
             f"no track has activity labels of {', '.join(separator.activity_sources)}, which the "
-            "network learns: add labels, or train it without its activity"
+            "network learns: compute them from stems (stemwise prepare --labels), or set "
+            f"{_UNHEARD.get(recipe.weighting.name, 'weighting.activity=0')}"
         )
 
 

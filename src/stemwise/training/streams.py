@@ -220,7 +220,7 @@ def _samplers(recipe: Recipe, separator: Separator, turn: _Turn, part: str) -> d
     data = recipe.data
     kept = _usable(separator, turn.sets, data.seconds, turn.tasks, turn.scheme)
     songs = songs_of(kept)
-    check_taught(songs, separator, turn.tasks)
+    check_taught(recipe, songs, separator, turn.tasks)
     mix = _mix(recipe, separator)
     for source in mix:
         if turn.tasks != task_of(DETECTION) and not any(source in song.stems for song in songs):
