@@ -13,8 +13,17 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
+from short_runs import (
+    NETWORK,
+    assert_same_run,
+    command,
+    make_trainer,
+    recipe,
+    rows_of,
+    state_of,
+    write_recipe,
+)
 from stemwise import models
 from stemwise.cli import run
 from stemwise.data.folder import read_folder
@@ -23,54 +32,7 @@ from stemwise.models.separator import Separator
 from stemwise.training.checkpoint import list_checkpoints, load_state
 from stemwise.training.learner import NotFiniteError
 from stemwise.training.log import read_log
-from stemwise.training.recipe import parse_recipe
-from stemwise.training.sections import Recipe
 from stemwise.training.trainer import Trainer
-
-NETWORK = {"widths": [4, 4, 4, 4, 4], "depth": 1, "squeezed": 2, "hidden": 4, "sample_rate": 22050}
-
-
-def recipe(**changes: Any) -> Recipe:
-    """A short run that uses every part: remix, gains, average, clipping, both tasks."""
-    return parse_recipe(
-        {
-            "name": "test",
-            "separator": {"name": "band-unet"},
-            "steps": 6,
-            "batch": 2,
-            "data": {
-                "seconds": 0.5,
-                "remix": 0.5,
-                "gain_db": 2,
-                "swap": 0.5,
-                "drop": {"bass": 0.2},
-            },
-            "objective": {"name": "spectral"},
-            "weighting": {"weights": {"separation": 1.0, "activity": 0.1}},
-            "optimiser": {"learning_rate": 0.02, "weight_decay": 0.01, "clip": 1.0},
-            "schedule": {"warmup": 2, "decay": 0.5},
-            "ema": {"decay": 0.9},
-            "validation": {"every": 3, "excerpts": 4, "seconds": 1.0},
-            "checkpoint": {"every": 3, "minutes": None},
-            "log_every": 1,
-            "threads": 1,
-            **changes,
-        }
-    )
-
-
-def make_trainer(
-    separator: Separator, songs: Path, folder: Path, changed: Recipe | None = None, **options: Any
-) -> Trainer:
-    return Trainer(
-        changed or recipe(),
-        read_folder(songs, "train"),
-        read_folder(songs, "validation"),
-        folder,
-        device="cpu",
-        separator=separator,
-        **options,
-    )
 
 
 def fresh(tiny: Separator) -> Separator:
@@ -78,32 +40,6 @@ def fresh(tiny: Separator) -> Separator:
     again = type(tiny)(**tiny.config)
     again.load_state_dict(tiny.state_dict())
     return again
-
-
-def state_of(folder: Path) -> dict[str, Any]:
-    return load_state(list_checkpoints(folder / "checkpoints")[-1])
-
-
-def assert_same_run(a: dict[str, Any], b: dict[str, Any]) -> None:
-    """Every tensor and number of two checkpoints is equal, bit for bit."""
-    assert a.keys() == b.keys()
-    for key in a.keys() - {"recipe"}:
-        _assert_equal(a[key], b[key], key)
-
-
-def _assert_equal(a: Any, b: Any, where: str) -> None:
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), where
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys(), where
-        for key in a:
-            _assert_equal(a[key], b[key], f"{where}.{key}")
-    elif isinstance(a, list):
-        assert len(a) == len(b), where
-        for i, (one, other) in enumerate(zip(a, b, strict=True)):
-            _assert_equal(one, other, f"{where}[{i}]")
-    else:
-        assert a == b, where
 
 
 def test_resumed_run_equals_the_uninterrupted_one(
@@ -117,14 +53,7 @@ def test_resumed_run_equals_the_uninterrupted_one(
     second = make_trainer(fresh(tiny), songs, tmp_path / "b", resume=True).run()
     assert second.finished
     assert_same_run(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
-    logs = [
-        [(row[0], row[1], {k: v for k, v in row[2].items() if k not in TIMINGS}) for row in rows]
-        for rows in (read_log(tmp_path / name / "log.csv") for name in ("a", "b"))
-    ]
-    assert logs[0] == logs[1]
-
-
-TIMINGS = ("excerpts_per_second", "loader_wait")
+    assert rows_of(tmp_path / "a") == rows_of(tmp_path / "b")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -208,6 +137,7 @@ def test_changed_keys_are_told_and_others_refused(
     make_trainer(tiny, songs, tmp_path).run(minutes=0)
     longer = make_trainer(tiny, songs, tmp_path, recipe(steps=8), resume=True)
     assert longer.changed == ["steps 6 -> 8"]
+    assert longer.log
     longer.log.close()
     other = recipe(separator={"name": "joint-unet"})
     with pytest.raises(RecipeError, match="another 'separator'"):
@@ -267,18 +197,6 @@ def test_tensorboard_gets_the_same_figures(tiny: Separator, songs: Path, tmp_pat
     assert list((tmp_path / "tensorboard").glob("events.*"))
 
 
-def write_recipe(path: Path, **changes: Any) -> Path:
-    """The same recipe with the real network at its smallest, for runs by command."""
-    values = recipe(**changes).model_dump(mode="json")
-    values["separator"] = {"name": "band-unet", "config": NETWORK}
-    path.write_text(yaml.safe_dump(values))
-    return path
-
-
-def command(recipe_file: Path, songs: Path, out: Path, *more: str) -> list[str]:
-    return ["train", str(recipe_file), "--data", str(songs), "--out", str(out), "-d", "cpu", *more]
-
-
 def test_the_command_trains_a_model_that_loads(songs: Path, tmp_path: Path) -> None:
     recipe_file = write_recipe(tmp_path / "r.yaml")
     assert run([*command(recipe_file, songs, tmp_path / "out"), "steps=3"]) == 0
@@ -316,27 +234,6 @@ def start(recipe_file: Path, songs: Path, out: Path) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-
-
-def wait_for_checkpoint(process: subprocess.Popen[bytes], out: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not list_checkpoints(out / "checkpoints"):
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def test_a_killed_run_resumes_exactly(songs: Path, tmp_path: Path) -> None:
-    recipe_file = write_recipe(
-        tmp_path / "r.yaml", steps=16, checkpoint={"every": 2, "minutes": None}
-    )
-    assert run(command(recipe_file, songs, tmp_path / "a")) == 0
-    with start(recipe_file, songs, tmp_path / "b") as process:
-        wait_for_checkpoint(process, tmp_path / "b")
-        process.send_signal(signal.SIGKILL)
-    assert state_of(tmp_path / "b")["step"] < 16, "it was killed in the middle"
-    assert run(["train", "--resume", str(tmp_path / "b"), "-d", "cpu"]) == 0
-    assert_same_run(state_of(tmp_path / "a"), state_of(tmp_path / "b"))
 
 
 def test_ctrl_c_leaves_a_checkpoint(songs: Path, tmp_path: Path) -> None:

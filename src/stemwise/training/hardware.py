@@ -14,6 +14,7 @@ gradients, moments and averages are 1 GB, and updates of single sources need who
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -80,6 +81,8 @@ class Hardware:
         else:
             local, nodes = several
             _check_devices(chosen, local)
+            # its greetings are no news to whoever started the processes
+            logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
             strategy = DDPStrategy(timeout=_PATIENCE)
             self.fabric = Fabric(devices=local, num_nodes=nodes, strategy=strategy, **wanted)
             self.fabric.launch()
