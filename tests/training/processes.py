@@ -1,32 +1,22 @@
-"""Two processes that train together, played by two threads."""
+"""One of several processes that train together: runs one command after another.
+
+python processes.py ARGUMENTS [-- ARGUMENTS ...]: each as `stemwise` would take them; exits with the
+first status that is not 0.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+import sys
+from itertools import groupby
 
-from torch import Tensor
-
-Result = TypeVar("Result")
-Mean = Callable[[Tensor], Tensor]
+from stemwise.cli import run
 
 
-def together(*work: Callable[[Mean], Result]) -> list[Result]:
-    """Results of all of `work`, each given the mean of a tensor over all, as Hardware.mean is."""
-    slots: list[Tensor | None] = [None] * len(work)
-    barrier = threading.Barrier(len(work), timeout=60)
+def main() -> int:
+    """See the module."""
+    commands = [list(g) for parted, g in groupby(sys.argv[1:], lambda a: a == "--") if not parted]
+    return next((status for status in map(run, commands) if status), 0)
 
-    def run(rank: int) -> Result:
-        def mean(tensor: Tensor) -> Tensor:
-            slots[rank] = tensor.detach().clone()
-            barrier.wait()
-            given = [slot for slot in slots if slot is not None]
-            barrier.wait()
-            return sum(given[1:], given[0]) / len(work)
 
-        return work[rank](mean)
-
-    with ThreadPoolExecutor(len(work)) as pool:
-        return list(pool.map(run, range(len(work))))
+if __name__ == "__main__":
+    sys.exit(main())
