@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -102,6 +103,7 @@ def run_training(
     content = {"models": models, "steps": done.steps, "seconds": done.seconds}
     with PartFile(folder / DONE) as part:
         part.temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(folder / "checkpoints")  # several times the size of the models, and of no use now
     return done
 
 
