@@ -72,6 +72,16 @@ def combine(separators: Sequence[Separator]) -> Separator:
     return combined.train(first.training)
 
 
+def select(separator: Separator, sources: Sequence[str]) -> Separator:
+    """A separator of some sources of one that keeps a `Bank`, which shares their weights."""
+    chosen = type(separator)(**{**separator.config, "sources": list(sources)})
+    assert isinstance(separator.network, Bank)
+    assert isinstance(chosen.network, Bank)
+    for source in sources:
+        chosen.network.members[source] = separator.network.members[source]
+    return chosen.train(separator.training)
+
+
 def _check_alike(first: Separator, other: Separator) -> None:
     if first.kind != other.kind:
         raise ModelError(f"{first.kind!r} and {other.kind!r} cannot be combined: choose one kind.")

@@ -15,6 +15,7 @@ from torch import nn
 
 from stemwise import models
 from stemwise.errors import RecipeError, closest
+from stemwise.models.bank import Bank, select
 from stemwise.models.separator import Separator
 from stemwise.models.shared_encoder import SharedEncoder
 from stemwise.training.sections import Recipe, SeparatorSection
@@ -93,9 +94,11 @@ def _beginnings(names: Iterable[str]) -> list[str]:
 
 
 def _loaded(section: SeparatorSection) -> Separator:
-    """The initial network itself; what the recipe says of it must be true."""
+    """The initial network, or some of its sources; what else the recipe says of it must be true."""
     assert section.initial is not None
     separator = models.load(section.initial, "cpu")
+    if section.sources is not None:
+        separator = _of_sources(separator, section.sources)
     wanted: dict[str, Any] = {"name": section.name}
     wanted |= {} if section.sources is None else {"sources": section.sources}
     wanted |= {f"config.{key}": value for key, value in section.config.items()}
@@ -108,6 +111,17 @@ def _loaded(section: SeparatorSection) -> Separator:
                 f"separator.initial {section.initial} has {key} {_plain(found.get(key))}, but the "
                 f"recipe's separator.{key} is {_plain(value)}: make them the same"
             )
+    return separator
+
+
+def _of_sources(separator: Separator, sources: Sequence[str]) -> Separator:
+    """Those sources alone of a network that keeps the others' parts apart; else itself."""
+    if not set(sources) < set(separator.config["sources"]):
+        return separator
+    if isinstance(separator.network, Bank):
+        return select(separator, sources)
+    if isinstance(separator, SharedEncoder):
+        return separator.with_sources(sources)
     return separator
 
 
