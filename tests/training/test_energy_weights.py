@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.small_networks import small
-from tests.training.processes import together
+from tests.training.played_processes import together
 from tests.training.test_objectives import make_batch
 
 from stemwise.data.batch import Batch

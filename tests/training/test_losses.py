@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.training.processes import Mean, together
+from tests.training.played_processes import Mean, together
 
 from stemwise.training.losses import Losses, source_of
 
