@@ -48,11 +48,13 @@ def test_all_names_are_here() -> None:
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-@pytest.mark.parametrize("network", ["joint-unet", "multichannel-unet", "waveform-unmix"])
+@pytest.mark.parametrize(
+    "network", ["joint-unet", "multichannel-unet", "band-unet", "waveform-unmix"]
+)
 def test_objectives_of_networks(name: str, network: str) -> None:
     """All of them are finite and reach the network's weights, or say what to choose instead."""
     separator = small(network)
-    batch = sounding(separator, separator.grid.input_length(65280))
+    batch = sounding(separator, separator.grid.input_length(8192))
     batch = replace(
         batch,
         activity=torch.ones(2, len(separator.activity_sources), 2000),
