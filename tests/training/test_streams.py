@@ -154,6 +154,17 @@ def test_silent_vocals_are_replaced_by_those_of_label_only_songs(tiny: Separator
         assert not batch.activity[:, 0].any()
 
 
+def test_mistakes_in_what_stems_are_called(tiny: Separator) -> None:
+    two = of_sources(tiny, "voice", "accompaniment")
+    made = song("a", stems=("voice", "drums", "bass", "other"))
+    groups = {"accompaniment": ["drums", "bass", "othr"]}
+    with pytest.raises(DataError, match=r"'accompaniment', nor drums, bass, othr, whose sum it is"):
+        loader(two, recipe(groups=groups), songs=[made])
+    asked = recipe(sampling={"name": "non-vocal-replacement", "source": "vocals"})
+    with pytest.raises(RecipeError, match=r"without 'vocals'.* data.sampling.source is 'voice'"):
+        loader(two, asked, songs=[made])
+
+
 def test_chunks_with_a_silent_source_are_dropped(tiny: Separator) -> None:
     """Paper 004, section IV-A, through the loader, with stems that are not learnt among them."""
     one = of_sources(tiny, "vocals")

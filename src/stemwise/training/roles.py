@@ -55,7 +55,9 @@ def check_taught(
     """Raise DataError for a source without any stem, and for activity without any label."""
     for source in separator.sources if SEPARATION in tasks else ():
         if not any(source in song.stems for song in songs):
-            raise DataError(f"no track has a stem '{source}', which the separator must learn")
+            parts = recipe.data.groups.get(source)
+            made = f", nor {', '.join(parts)}, whose sum it is," if parts else ","
+            raise DataError(f"no track has a stem '{source}'{made} which the separator must learn")
     if ACTIVITY in tasks and not any(_is_labelled(song, separator) for song in songs):
         raise DataError(
             f"no track has activity labels of {', '.join(separator.activity_sources)}, which the "

@@ -130,9 +130,16 @@ def _one_pass(stream: Excerpts) -> int | None:
 
 
 def _check_recipe(recipe: Recipe, separator: Separator, sets: Sets) -> None:
-    """Raise RecipeError for what of a recipe does not fit the separator or the procedure."""
-    data = recipe.data
-    mixed = _mix(recipe, separator)
+    """Raise RecipeError for what of a recipe does not fit separator, data sets or procedure."""
+    _check_names(recipe, separator, sets)
+    _check_sampling(recipe, separator)
+    build_procedure(recipe.procedure).check(separator)
+    if not wanted_tasks(recipe, separator):
+        raise RecipeError("the weighting gives no task a weight above 0: nothing would be learnt")
+
+
+def _check_names(recipe: Recipe, separator: Separator, sets: Sets) -> None:
+    data, mixed = recipe.data, _mix(recipe, separator)
     missing = [source for source in separator.sources if source not in mixed]
     if missing:
         raise RecipeError(f"data.mix lacks '{missing[0]}', which the separator must learn")
@@ -141,28 +148,35 @@ def _check_recipe(recipe: Recipe, separator: Separator, sets: Sets) -> None:
         raise RecipeError(
             f"data.drop names '{unknown[0]}', which is no stem of the mixtures ({', '.join(mixed)})"
         )
-    if not wanted_tasks(recipe, separator):
-        raise RecipeError("the weighting gives no task a weight above 0: nothing would be learnt")
     for name in data.weights:
         if name not in sets:
             near = closest(name, tuple(sets), cutoff=0.0)
             raise RecipeError(f"data.weights names '{name}', no data set; the nearest is '{near}'")
-    procedure = build_procedure(recipe.procedure)
-    procedure.check(separator)
-    independent = data.sampling.name == "independent"
-    if procedure.by_source and not independent:
+
+
+def _check_sampling(recipe: Recipe, separator: Separator) -> None:
+    sampling, mixed = recipe.data.sampling, _mix(recipe, separator)
+    if sampling.name == "sequential":
+        raise RecipeError("data.sampling 'sequential' ends after one pass: choose another to train")
+    silent = sampling.source or "vocals"
+    if sampling.name == "non-vocal-replacement" and silent not in mixed:
+        near = closest(silent, mixed, cutoff=0.0)
+        raise RecipeError(
+            f"data.sampling replaces excerpts without '{silent}', which is no stem of the mixtures;"
+            f" the nearest for data.sampling.source is '{near}'"
+        )
+    independent = sampling.name == "independent"
+    if build_procedure(recipe.procedure).by_source and not independent:
         raise RecipeError(
             f"the procedure '{recipe.procedure}' needs a database for every source: set "
             "data.sampling.name=independent"
         )
     if independent and recipe.procedure == "alternating":
         raise RecipeError("'alternating' cannot have a database per source: use another sampling")
-    if independent and data.mix is not None:
+    if independent and recipe.data.mix is not None:
         raise RecipeError(
             "data.sampling 'independent' takes the rest of a mixture as it is: remove data.mix"
         )
-    if data.sampling.name == "sequential":
-        raise RecipeError("data.sampling 'sequential' ends after one pass: choose another to train")
 
 
 def _check_held_out(recipe: Recipe, training: Sets | None) -> None:
