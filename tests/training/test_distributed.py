@@ -109,7 +109,11 @@ def test_two_processes_learn_what_one_does(partly: Path, tmp_path: Path) -> None
     for name, changes in runs.items():
         file = write_recipe(tmp_path / f"{name}.yaml", **changes)
         assert run(command(file, partly, tmp_path / f"{name}-1")) == 0
-        arguments += ["--", *command(file, partly, tmp_path / f"{name}-2")]
+        halves = command(file, partly, tmp_path / f"{name}-2")
+        if name == "joint":  # stopped together after a step, and resumed by both
+            resumed = ["train", "--resume", str(tmp_path / f"{name}-2"), "-d", "cpu"]
+            halves += ["--minutes", "0", "--", *resumed]
+        arguments += ["--", *halves]
     ends = launch(arguments, as_torchrun())
     assert [status for status, _ in ends] == [0, 0], ends
     assert ends[1][1] == "", "the first process alone tells"

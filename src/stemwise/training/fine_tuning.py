@@ -12,9 +12,9 @@ from stemwise import models
 from stemwise.data.draws import Augmentation
 from stemwise.data.places import Place, of_split
 from stemwise.data.track import Song
-from stemwise.errors import DataError, RecipeError
+from stemwise.errors import DataError
 from stemwise.models.separator import Separator
-from stemwise.training.recipe import load_recipe, parse_recipe
+from stemwise.training.recipe import load_recipe
 from stemwise.training.sections import Recipe
 from stemwise.training.start import Start, hold_out
 
@@ -38,8 +38,7 @@ def prepare_fine_tuning(
     tenth of its learning rate; how long and how to sample is the recipe `fine-tune`'s, because the
     songs are others. A model without a recipe takes all from `fine-tune`.
 
-    Raises DataError for songs that lack what the model separates, RecipeError for a recipe that
-    this release does not understand.
+    Raises DataError for songs that lack what the model separates.
     """
     separator = models.load(model)
     every = {name: place.songs() for name, place in data.items()}
@@ -58,33 +57,24 @@ def prepare_fine_tuning(
         },
         "sample_rate": _rate(songs, separator),
         "data.mix": _mix(songs, separator),
-        **_own(models.read_card(model).metadata.get("recipe"), model),
+        **_own(models.read_card(model).metadata.get("recipe", {})),
     }
     changes = [f"{key}={json.dumps(value)}" for key, value in derived.items()]
     return load_recipe(_BASE, [*changes, *overrides]), Start(data, {}, held_out)
 
 
-def _own(recipe: Mapping[str, Any] | None, model: str) -> dict[str, Any]:
-    """What of the model's own recipe fits other songs."""
-    if recipe is None:
-        return {}
-    try:
-        own = parse_recipe(recipe)
-    except RecipeError as error:
-        raise RecipeError(
-            f"{model} was trained by a recipe that this release does not understand ({error}): use "
-            f"`stemwise train {_BASE} separator.initial={model}`"
-        ) from error
-    values = own.model_dump(mode="json")
-    optimiser = values["optimiser"]
-    optimiser["learning_rate"] *= _SLOWER
-    strengths = [field.name for field in fields(Augmentation)]
-    return {
-        **{key: values[key] for key in _SAME},
-        "optimiser": optimiser,
-        **{f"data.{key}": values["data"][key] for key in ("seconds", *strengths)},
-        "validation.best": values["validation"]["best"],
-    }
+def _own(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the model's own recipe, maybe an older release's, fits other songs."""
+    own = {key: recipe[key] for key in _SAME if key in recipe}
+    data, optimiser = recipe.get("data", {}), dict(recipe.get("optimiser", {}))
+    strengths = ("seconds", *(field.name for field in fields(Augmentation)))
+    own |= {f"data.{key}": data[key] for key in strengths if key in data}
+    if "learning_rate" in optimiser:
+        optimiser["learning_rate"] *= _SLOWER
+        own["optimiser"] = optimiser
+    if "best" in recipe.get("validation", {}):
+        own["validation.best"] = recipe["validation"]["best"]
+    return own
 
 
 def _check_stems(songs: Sequence[Song], separator: Separator, model: str) -> None:

@@ -8,8 +8,8 @@ gradients of just the parameters that it is about to change, losses are means ov
 processes supervise, and so every procedure and weighting does what one process with the whole batch
 would do.
 
-Sharded parameters (FSDP) are not offered: the largest network has 50 million parameters, which with
-gradients, moments and averages are 1 GB, and updates of single sources need whole parameters.
+Sharded parameters (FSDP) are not offered: the largest network has 162 million parameters, which
+with gradients, moments and averages are 3 GB, and updates of single sources need whole parameters.
 """
 
 from __future__ import annotations

@@ -9,8 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from stemwise.errors import OutputError, RecipeError
 
@@ -86,37 +88,38 @@ def _tensorboard(folder: Path, start: int) -> Any:
 
 
 class LiveLine:
-    """A progress bar with the latest figures; plain lines where the output is no terminal."""
+    """A progress bar over the latest figures; plain lines where the output is no terminal."""
 
     def __init__(self, steps: int, start: int, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
-        self._live = self.console.is_terminal
         self._progress = Progress(
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.description}"),
             console=self.console,
-            disable=not self._live or self.console.quiet,
         )
         self._task = self._progress.add_task("", total=steps, completed=start)
+        shown = self.console.is_terminal and not self.console.quiet
+        self._live = Live(self._progress, console=self.console) if shown else None
 
     def __enter__(self) -> LiveLine:
-        self._progress.start()
+        if self._live:
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._live:
+            self._live.stop()
 
     def step(self, step: int) -> None:
         """Move the bar."""
         self._progress.update(self._task, completed=step)
 
     def show(self, step: int, kind: str, figures: Mapping[str, float]) -> None:
-        """Show figures: beside the bar while training, as a line of their own otherwise."""
+        """Show figures: under the bar while training, as lines of their own otherwise."""
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         if self._live and kind == "train":
-            self._progress.update(self._task, description=text)
+            self._live.update(Group(self._progress, Text(text)))
         else:
             self.console.print(f"{kind} {step}: {text}", highlight=False, soft_wrap=True)
