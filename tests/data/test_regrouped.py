@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 
 from array_songs import RATE, SOURCES, ArraySong, StoredArraySong, as_songs, labelled, noise
 from stemwise.data.excerpts import PcmSong, stored_dtype
+from stemwise.data.folder import read_folder
+from stemwise.data.prepare import prepare
 from stemwise.data.presence import active_frames
 from stemwise.data.regrouped import Regrouped, regroup
 
@@ -94,3 +99,28 @@ def test_other_names_alone_leave_stored_numbers_as_they_are() -> None:
     np.testing.assert_array_equal(renamed.read_pcm("rest", 5, 50), song.read_pcm("other", 5, 50))
     assert renamed.scale("rest") == song.scale("other")
     assert stored_dtype([regroup(song, GROUPS)]) is None, "a sum is not stored"
+
+
+def test_tracks_and_stores_are_regrouped_alike(tmp_path: Path) -> None:
+    """As `Track.regrouped` has it; levels of single stems are those that the store keeps."""
+    rng = np.random.default_rng(0)
+    for source in SOURCES:
+        (tmp_path / "songs" / "a").mkdir(parents=True, exist_ok=True)
+        white = 0.1 * rng.standard_normal((2 * RATE, 2))
+        soundfile.write(tmp_path / "songs" / "a" / f"{source}.wav", white, RATE, subtype="PCM_16")
+    [track] = read_folder(tmp_path / "songs")
+    [stored] = prepare([track], tmp_path / "store").tracks
+    wanted = track.regrouped({"vocals": ["vocals"], **GROUPS})
+    for seen in (regroup(track, GROUPS), regroup(stored, GROUPS)):
+        assert set(seen.stems) == set(wanted.stems)
+        for source in wanted.stems:
+            np.testing.assert_allclose(
+                seen.read_stem(source, 70, 900), wanted.read_stem(source, 70, 900), atol=1e-7
+            )
+        np.testing.assert_array_equal(seen.read_mixture(9, 99), wanted.read_mixture(9, 99))
+        level = wanted.active_level("accompaniment")
+        assert seen.active_level("accompaniment") == pytest.approx(level, rel=1e-4)
+    renamed = regroup(stored, {"rest": ["other"]})
+    assert isinstance(renamed, PcmSong)
+    assert isinstance(renamed, Regrouped)
+    np.testing.assert_array_equal(renamed.levels("rest"), stored.levels("other"))
