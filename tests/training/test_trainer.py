@@ -103,7 +103,7 @@ def test_not_a_number_stops_and_keeps_the_last_checkpoint(
         return take_step(learner, batches)
 
     trainer.procedure.step = poisoned  # type: ignore[method-assign]
-    with pytest.raises(NotFiniteError, match=r"read from .*train/song\d@\d"):
+    with pytest.raises(NotFiniteError, match=r"step 5: .*read from .*train/song\d@\d"):
         trainer.run()
     [checkpoint] = list_checkpoints(tmp_path / "checkpoints")
     weights = load_state(checkpoint)["weights"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -21,14 +22,19 @@ from stemwise.models.shared_encoder import SharedEncoder
 from stemwise.training.sections import Recipe, SeparatorSection
 
 
-def build_separator(recipe: Recipe) -> Separator:
+def build_separator(recipe: Recipe, checkpoint: Path | None = None) -> Separator:
     """The separator of a recipe, with its frozen parts frozen.
+
+    checkpoint: of the run that goes on; its network is taken, and the files that the run once
+    started from are not needed any more.
 
     Raises RecipeError for an initial network that is not what the recipe describes and for parts
     to freeze that it lacks; ModelError where a network cannot be built or loaded.
     """
     section = recipe.separator
-    if section.initial is not None:
+    if checkpoint is not None:
+        separator = models.load(checkpoint / "model.safetensors", "cpu").train()
+    elif section.initial is not None:
         separator = _under_encoder(section) if section.keep == "encoder" else _loaded(section)
     elif section.keep == "encoder":
         raise RecipeError("separator.keep: encoder needs separator.initial: name a checkpoint")
@@ -36,6 +42,20 @@ def build_separator(recipe: Recipe) -> Separator:
         separator = models.build(section.name, section.sources, **section.config)
     freeze(separator, section.freeze)
     return separator
+
+
+def at_rate(separator: Separator, sample_rate: int | None) -> Separator:
+    """The separator for audio of the training rate, with the same parameters."""
+    if sample_rate is None or sample_rate == separator.sample_rate:
+        return separator
+    view_at = getattr(separator, "at_rate", None)
+    if view_at is None:
+        raise RecipeError(
+            f"the separator works at {separator.sample_rate} Hz only; "
+            f"remove sample_rate: {sample_rate} from the recipe"
+        )
+    view: Separator = view_at(sample_rate)
+    return view
 
 
 def freeze(separator: Separator, parts: Sequence[str]) -> None:

@@ -17,7 +17,6 @@ from typing import Any, cast
 import torch
 from rich.console import Console
 
-from stemwise import models
 from stemwise.data.loading import Loader
 from stemwise.data.track import Song
 from stemwise.errors import RecipeError
@@ -30,9 +29,9 @@ from stemwise.training.building import (
     needs_energies,
 )
 from stemwise.training.hardware import Hardware
-from stemwise.training.initial import build_separator, freeze
+from stemwise.training.initial import at_rate, build_separator
 from stemwise.training.interruption import stop_on_signal
-from stemwise.training.learner import Learner
+from stemwise.training.learner import Learner, NotFiniteError
 from stemwise.training.log import LiveLine, RunLog
 from stemwise.training.optimisation import Average, build_optimiser, load_moments
 from stemwise.training.progress import Means, Speed, tasks_of
@@ -123,11 +122,11 @@ class Trainer:
         if recipe.threads is not None:
             torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
-        built = separator or _build(recipe, checkpoint)
+        built = separator or build_separator(recipe, checkpoint)
         self.separator = cast(Separator, self.hardware.distribute(built))
         if recipe.channels_last:
             self.separator = self.separator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.at_rate = _at_rate(self.separator, recipe.sample_rate)
+        self.at_rate = at_rate(self.separator, recipe.sample_rate)
         self.procedure = build_procedure(recipe.procedure)
         _check_precision(recipe)
         self._prepare_data(sets, validation)
@@ -269,8 +268,8 @@ class Trainer:
         if self.average is None:
             return self.learner
         module = self.average.module
-        at_rate = _at_rate(module, self.recipe.sample_rate)
-        return replace(self.learner, separator=at_rate, module=module)
+        judged = at_rate(module, self.recipe.sample_rate)
+        return replace(self.learner, separator=judged, module=module)
 
     def _restore(self, state: dict[str, Any] | None) -> None:
         """Go on from a checkpoint's state, or begin."""
@@ -297,7 +296,13 @@ class Trainer:
     def _train_step(self, batches: Sequence[Any]) -> None:
         self.schedule.apply(self.learner.optimiser, self.step)
         self.learner.weights.clear()
-        figures = self.procedure.step(self.learner, batches)
+        try:
+            figures = self.procedure.step(self.learner, batches)
+        except NotFiniteError as error:
+            raise NotFiniteError(
+                f"step {self.step + 1}: {error}: look at these songs or lower the learning rate, "
+                "and resume from the newest checkpoint, which is as it was"
+            ) from error
         self.step += 1
         self.hardware.average_statistics(self.separator)
         self.window.add(figures)
@@ -375,32 +380,9 @@ class Trainer:
         )
 
 
-def _build(recipe: Recipe, checkpoint: Path | None) -> Separator:
-    """A run's network; a resumed one does not need the files it once started from."""
-    if checkpoint is None:
-        return build_separator(recipe)
-    separator = models.load(checkpoint / "model.safetensors", "cpu")
-    freeze(separator, recipe.separator.freeze)
-    return separator
-
-
 def _check_precision(recipe: Recipe) -> None:
     if recipe.precision == "fp16" and recipe.procedure == "interleaved-accumulated":
         raise RecipeError(
             "precision fp16 changes the scale of gradients between the batches that "
             "'interleaved-accumulated' adds up: use bf16 or fp32"
         )
-
-
-def _at_rate(separator: Separator, sample_rate: int | None) -> Separator:
-    """The separator for audio of the training rate, with the same parameters."""
-    if sample_rate is None or sample_rate == separator.sample_rate:
-        return separator
-    at_rate = getattr(separator, "at_rate", None)
-    if at_rate is None:
-        raise RecipeError(
-            f"the separator works at {separator.sample_rate} Hz only; "
-            f"remove sample_rate: {sample_rate} from the recipe"
-        )
-    view: Separator = at_rate(sample_rate)
-    return view
