@@ -122,6 +122,11 @@ class Experiment:
     sets: tuple[str, ...] = ()
 
     @property
+    def form(self) -> Form:
+        """Of the songs of its first measurement."""
+        return next(task.form for task in self.tasks.values() if task.sets)
+
+    @property
     def trainings(self) -> list[Training]:
         """Each once, in the order of the tasks."""
         every = [one for task in self.tasks.values() for one in task.trainings]

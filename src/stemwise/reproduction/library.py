@@ -113,6 +113,16 @@ class Library:
             found.append("There are too few songs for disjoint sets: all sets have the same ones.")
         return found
 
+    def counts(self, sets: Sequence[str], form: Form) -> str:
+        """How many songs each set of a table has, e.g. "DSD100: 29 + 6 + 13"."""
+        told = []
+        for name in sets:
+            splits = ("train", "validation", "test")
+            sizes = [len(self.songs(sets, name, split, form)) for split in splits]
+            if any(sizes):
+                told.append(f"{SETS[name].title}: {' + '.join(map(str, sizes))}")
+        return f"Songs for training + validation + test: {'; '.join(told)}."
+
     def songs(self, sets: Sequence[str], name: str, split: str, form: Form) -> list[Song]:
         """Songs of one of a table's `sets` at the form's rate."""
         if self.pool is None:

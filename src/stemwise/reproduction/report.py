@@ -32,7 +32,8 @@ class Report:
         songs: a sentence on the songs that it was reproduced on.
         comparable: whether the figures may be held against the published ones.
         notes: what else is to be known.
-        times: seconds of every training by its name.
+        times: name, steps and seconds of every training.
+        curves: name of the file of their loss curves, beside the table; "" without.
     """
 
     results: Results
@@ -42,6 +43,7 @@ class Report:
     comparable: bool
     notes: Sequence[str] = ()
     times: Sequence[tuple[str, int, float]] = ()
+    curves: str = ""
 
     def write(self, folder: Path) -> Path:
         """Write TABLE.md, TABLE.json and TABLE.csv; returns the first. Raises OutputError."""
@@ -121,6 +123,8 @@ class Report:
             parts.append("Notes:\n\n" + "\n".join(f"- {note}" for note in notes))
         if self.times:
             parts.append(self._trainings())
+        if self.curves:
+            parts.append(f"![Curves of the trainings]({self.curves})")
         return "\n\n".join(part.strip() for part in parts) + "\n"
 
     def _about(self) -> str:

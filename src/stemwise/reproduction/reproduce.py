@@ -4,7 +4,7 @@ Everything lies in one folder and nothing that is finished is done again:
 
     songs/      what was rendered      stores/, tests/   songs as networks take them
     trainings/  a folder per training  scores/           a folder per measurement
-    TABLE.md, TABLE.json, TABLE.csv    index.md          all tables of the folder
+    TABLE.md, TABLE.json, TABLE.csv, TABLE-curves.svg    index.md: all tables of the folder
 """
 
 from __future__ import annotations
@@ -86,14 +86,26 @@ def reproduce(
             results,
             [(claim, _judge(claim, results, one, size)) for claim in claims(name)],
             size.name,
-            about if one.sets else "No songs are needed.",
+            f"{about} {library.counts(one.sets, one.form)}" if one.sets else "No songs are needed.",
             comparable=not one.sets or (library.pool is None and size.name == "full"),
             notes=[*library.notes(one.sets), *_reasons(results)],
             times=[(run.folder.name, run.steps, run.seconds) for run in session.of(one)],
+            curves=_draw_curves(name, session.of(one), wanted),
         )
         written.append(report.write(wanted.folder))
         _write_index(wanted.folder)
     return written
+
+
+def _draw_curves(name: str, runs: Sequence[Run], wanted: Wanted) -> str:
+    """Draw the curves of a table's trainings; two steps have none. Returns the file's name."""
+    if not runs or wanted.scale == "smoke":
+        return ""
+    from stemwise.training.plots import plot_curves
+
+    file = f"{name}-curves.svg"
+    plot_curves({run.folder.name: run.folder for run in runs}, wanted.folder / file)
+    return file
 
 
 def _judge(claim: Claim, results: Results, one: Experiment, size: Scale) -> Verdict:
@@ -118,12 +130,12 @@ def _check_data(wanted: Wanted) -> None:
 def _library(wanted: Wanted, size: Scale, tell: Callable[[str], None]) -> tuple[Library, str]:
     """The songs, and a sentence on them."""
     pool = None
-    about = "Measured on the paper's own data sets."
+    about = "Trained and measured on the data sets of the paper."
     if wanted.songs is not None:
         pool = read_pool(wanted.songs, wanted.folder)
-        about = f"Songs of a folder of {len(pool)} multitracks stand in for the data sets."
-        if any(_is_rendered(track.name) for track in pool):
-            about = f"{len(pool)} rendered songs stand in for the data sets."
+        rendered = any(_is_rendered(track.name) for track in pool)
+        kind = "Songs that the built-in band rendered" if rendered else "Multitrack songs"
+        about = f"{kind} ({len(pool)} in all) stand in for the data sets."
     elif not wanted.data and size.rendered:
         folder = render_pool(wanted.folder, size, SONGS, wanted.workers, tell)
         pool = read_pool(SetPlace("folder", str(folder)), wanted.folder)
