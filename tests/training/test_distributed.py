@@ -94,15 +94,6 @@ def as_torchrun(world: int = 2) -> list[Mapping[str, str]]:
     return [{**shared, "RANK": str(k), "LOCAL_RANK": str(k)} for k in range(world)]
 
 
-def as_srun(tasks: int = 2) -> list[Mapping[str, str]]:
-    """What SLURM's srun tells the processes of a step on one machine."""
-    shared = {"SLURM_NTASKS": str(tasks), "SLURM_STEP_NUM_TASKS": str(tasks)}
-    shared |= {"SLURM_NTASKS_PER_NODE": str(tasks), "SLURM_NNODES": "1", "SLURM_NODEID": "0"}
-    shared |= {"SLURM_JOB_ID": str(20000 + os.getpid() % 9000), "SLURM_JOB_NAME": "train"}
-    shared |= {"SLURM_NODELIST": "127.0.0.1"}
-    return [{**shared, "SLURM_PROCID": str(k), "SLURM_LOCALID": str(k)} for k in range(tasks)]
-
-
 def test_two_processes_learn_what_one_does(partly: Path, tmp_path: Path) -> None:
     """With half of the batch each: joint, interleaved, and weights from gradients."""
     runs = {"joint": NO_NORM, "interleaved": INTERLEAVED, "balanced": BALANCED}
@@ -129,7 +120,7 @@ def test_two_processes_learn_what_one_does(partly: Path, tmp_path: Path) -> None
         assert len(state_2["random"]) == 2
 
 
-def test_a_nan_in_one_process_stops_all_under_slurm(songs: Path, tmp_path: Path) -> None:
+def test_a_nan_in_one_process_stops_all(songs: Path, tmp_path: Path) -> None:
     spoilt = tmp_path / "songs" / "train"
     for name in ("fine", "spoilt"):
         (spoilt / name).mkdir(parents=True)
@@ -140,7 +131,7 @@ def test_a_nan_in_one_process_stops_all_under_slurm(songs: Path, tmp_path: Path)
     soundfile.write(spoilt / "spoilt" / "vocals.wav", broken, RATE, subtype="FLOAT")
     # two excerpts a step: sooner or later one process has the good song and one the other
     file = write_recipe(tmp_path / "r.yaml", **{**NO_NORM, "batch": 2, "steps": 40})
-    ends = launch(command(file, tmp_path / "songs", tmp_path / "out"), as_srun())
+    ends = launch(command(file, tmp_path / "songs", tmp_path / "out"), as_torchrun())
     assert [status for status, _ in ends] == [1, 1], ends
     for _, said in ends:
         last = said.splitlines()[-1]
@@ -185,3 +176,41 @@ def _process(parent: int, rank: int) -> int:
         if started_by == parent and f"RANK={rank}".encode() in variables:
             return int(entry.name)
     raise AssertionError(f"there is no process of rank {rank}")
+
+
+SRUN = """#!/bin/bash
+# what srun tells the tasks of a step on one machine
+export SLURM_STEP_NUM_TASKS=$SLURM_NTASKS SLURM_NODEID=0
+for ((task = 0; task < SLURM_NTASKS; task++)); do
+    SLURM_PROCID=$task SLURM_LOCALID=$task "$@" &
+    tasks+=($!)
+done
+for task in "${tasks[@]}"; do wait "$task" || failed=$?; done
+exit "${failed:-0}"
+"""
+
+
+def test_the_batch_script_of_the_page_starts_and_goes_on(songs: Path, tmp_path: Path) -> None:
+    """As SLURM would run it, twice: the second time it is queued again."""
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    [script] = re.findall(r"```bash\n(#!/bin/bash\n#SBATCH.*?)```", page, re.DOTALL)
+    (tmp_path / "train.sh").write_text(script)
+    commands = {"srun": SRUN, "stemwise": f'#!/bin/bash\nexec {sys.executable} -m stemwise "$@"\n'}
+    for name, text in commands.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    job = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1"}
+    job |= {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NAME": "stemwise"}
+    job |= {"SLURM_NODELIST": "127.0.0.1", "SLURM_CPUS_PER_TASK": "1"}
+    file, out = write_recipe(tmp_path / "r.yaml", **{**NO_NORM, "steps": 3}), tmp_path / "out"
+    environment = {**os.environ, **job, "RECIPE": str(file), "RUN": str(out)}
+    environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
+    arguments = ["bash", str(tmp_path / "train.sh"), "--data", str(songs), "-d", "cpu"]
+    for more, step in ((["--minutes", "0"], 1), ([], 3)):
+        ended = subprocess.run(
+            [*arguments, *more], env=environment, capture_output=True, text=True, timeout=200
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert state_of(out)["step"] == step
+        assert len(state_of(out)["random"]) == 2, "two processes"
+        assert ended.stdout.count("at step") == 1, "the first tells"

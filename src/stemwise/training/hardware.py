@@ -24,8 +24,11 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
-from lightning_fabric.strategies import DDPStrategy  # type: ignore[attr-defined]
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 
 from stemwise.devices import choose_device
@@ -72,14 +75,15 @@ class Hardware:
         wanted: dict[str, Any] = {"accelerator": chosen.type, "plugins": list(plugins)}
         if not plugins:
             wanted["precision"] = _PRECISION[precision]
-        several = _several()
-        if several is None:
+        started = _started()
+        if started is None:
             # a batch script's variables must not make a single process wait for others
             wanted["plugins"].append(LightningEnvironment())
             devices = [chosen.index or 0] if chosen.type == "cuda" else 1
             self.fabric = Fabric(devices=devices, **wanted)
         else:
-            local, nodes = several
+            local, nodes, environment = started
+            wanted["plugins"].append(environment)
             _check_devices(chosen, local)
             # its greetings are no news to whoever started the processes
             logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -218,18 +222,23 @@ def _together() -> Iterator[None]:
         ) from error
 
 
-def _several() -> tuple[int, int] | None:
-    """Processes per machine and machines, where more than one process was started."""
+def _started() -> tuple[int, int, ClusterEnvironment] | None:
+    """Processes per machine, machines and who started them, where there are several processes."""
     read = os.environ.get
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # first: torchrun may run inside a SLURM job
         world, local = int(read("WORLD_SIZE", "1")), int(read("LOCAL_WORLD_SIZE", "1"))
-        return (local, world // local) if world > 1 else None
+        return (local, world // local, TorchElasticEnvironment()) if world > 1 else None
     # set by srun alone: a batch script that starts one process has only the job's SLURM_NTASKS
     tasks = int(read("SLURM_STEP_NUM_TASKS", "1"))
     if tasks == 1:
         return None
+    if "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise RecipeError(
+            f"srun started {tasks} processes without saying how many a machine has: give "
+            "--ntasks-per-node, and not --ntasks"
+        )
     nodes = int(read("SLURM_STEP_NUM_NODES", read("SLURM_NNODES", "1")))
-    return tasks // nodes, nodes
+    return tasks // nodes, nodes, SLURMEnvironment(auto_requeue=False)
 
 
 def _check_devices(device: torch.device, local: int) -> None:
