@@ -46,6 +46,7 @@ INTERLEAVED = {
 BALANCED = {
     **NO_NORM,
     "steps": 3,
+    "channels_last": True,
     "weighting": {"name": "gradnorm", "activity": 0.1},
     "data": {"seconds": 0.2, "drop": {"drums": 0.5}},
 }

@@ -153,7 +153,8 @@ class Hardware:
         pieces = torch.split(mean[head:], [p.numel() for p in parameters])
         anywhere = (mean[len(figures) : head] > 0).tolist()
         for p, piece, there in zip(parameters, pieces, anywhere, strict=True):
-            p.grad = piece.view_as(p) if there else None
+            # laid out in memory as the parameter is (channels_last), which fused optimisers want
+            p.grad = torch.empty_like(p).copy_(piece.view(p.shape)) if there else None
         return mean[: len(figures)]
 
     def average_statistics(self, module: nn.Module) -> None:

@@ -126,7 +126,7 @@ class Learner:
             together = self.hardware.average_gradients(learnt, together)
             self.hardware.unscale(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(learnt, self.clip or float("inf"))
-        return torch.cat([together, norm.reshape(1)])
+        return torch.cat([together, norm.reshape(1).to(together)])
 
     def _check(
         self, figures: Mapping[str, Tensor], numbers: Tensor, batches: Iterable[Batch]
