@@ -257,3 +257,15 @@ def test_fp16_cannot_add_up_gradients_of_several_scales(
     changes: dict[str, Any] = {"procedure": "interleaved-accumulated", "precision": "fp16"}
     with pytest.raises(RecipeError, match="use bf16 or fp32"):
         make_trainer(tiny, songs, tmp_path, recipe(**changes))
+
+
+def test_synchronised_batch_norm_is_the_same_model(tiny: Separator) -> None:
+    """What several GPUs train: its weights load where there is none, and say the same."""
+    mixture = torch.randn(1, 2, 4096, generator=torch.Generator().manual_seed(0))
+    tiny.eval()
+    with torch.no_grad():
+        expected = tiny(mixture).estimates
+        several = nn.SyncBatchNorm.convert_sync_batchnorm(tiny)
+        assert any(isinstance(module, nn.SyncBatchNorm) for module in several.modules())
+        assert torch.equal(several(mixture).estimates, expected)
+    type(tiny)().load_state_dict(several.state_dict())
