@@ -63,8 +63,8 @@ def test_one_recipe_as_json() -> None:
 
 
 def test_an_unknown_recipe_or_scale_is_named() -> None:
-    with pytest.raises(RecipeError, match=r"there is no recipe stoler2018; .*stoller2018-mtl"):
-        run("stoler2018")
+    with pytest.raises(RecipeError, match=r"no recipe stoler2018-mtl, .* is 'stoller2018-mtl'"):
+        run("stoler2018-mtl")
     with pytest.raises(RecipeError, match="no scale 'big'"):
         run("band", "--scale", "big")
 

@@ -87,8 +87,10 @@ def test_options_of_another_objective_are_refused(tmp_path: Path) -> None:
 def test_missing_keys_and_recipes_are_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="lacks the key 'steps'"):
         parse_recipe({key: value for key, value in MINIMAL.items() if key != "steps"})
-    with pytest.raises(RecipeError, match=r"there is no recipe nothing; .*band"):
-        load_recipe("nothing")
+    with pytest.raises(RecipeError, match=r"there is no recipe bnd, .* the nearest name is 'band'"):
+        load_recipe("bnd")
+    with pytest.raises(RecipeError, match=r"there is no recipe band\.yaml: no such file"):
+        load_recipe("band.yaml")
     (tmp_path / "bad.yaml").write_text("a: [1\n")
     with pytest.raises(RecipeError, match="not valid YAML"):
         load_recipe(tmp_path / "bad.yaml")

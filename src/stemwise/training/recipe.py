@@ -104,8 +104,12 @@ def _text(recipe: str | Path) -> tuple[str, Path | None]:
     if path.suffix not in (".yaml", ".yml") and str(recipe) in recipe_names():
         file = resources.files("stemwise.recipes") / f"{recipe}.yaml"
         return file.read_text(encoding="utf-8"), None
+    if path.suffix in (".yaml", ".yml"):
+        raise RecipeError(f"there is no recipe {recipe}: no such file")
+    near = closest(str(recipe), recipe_names(), cutoff=0.0)
     raise RecipeError(
-        f"there is no recipe {recipe}; give a YAML file or one of: {', '.join(recipe_names())}"
+        f"there is no recipe {recipe}, neither a file nor a name; the nearest name is '{near}', "
+        "and `stemwise recipes` lists all"
     )
 
 
