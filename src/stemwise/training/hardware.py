@@ -75,6 +75,8 @@ class Hardware:
         wanted: dict[str, Any] = {"accelerator": chosen.type, "plugins": list(plugins)}
         if not plugins:
             wanted["precision"] = _PRECISION[precision]
+        # what it computes with is no news to whoever asked for it
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         started = _started()
         if started is None:
             # a batch script's variables must not make a single process wait for others
@@ -85,8 +87,6 @@ class Hardware:
             local, nodes, environment = started
             wanted["plugins"].append(environment)
             _check_devices(chosen, local)
-            # its greetings are no news to whoever started the processes
-            logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
             strategy = DDPStrategy(timeout=_PATIENCE)
             self.fabric = Fabric(devices=local, num_nodes=nodes, strategy=strategy, **wanted)
             self.fabric.launch()

@@ -111,24 +111,15 @@ class Trainer:
     ) -> None:
         self.recipe, self.folder = recipe, RunFolder(folder, recipe)
         self.hardware = Hardware(device, recipe.precision)
-        checkpoint = self.folder.newest(resume)
         sets = tracks if isinstance(tracks, Mapping) else {"songs": tracks}
         self.tracks = fingerprint(songs_of(sets))
+        checkpoint = self.folder.newest(resume)
         state: dict[str, Any] | None = None
         self.changed: list[str] = []
         if checkpoint is not None:
             state = self.folder.read(checkpoint, self.tracks, new_tracks)
             self.changed = changes(state, recipe)
-        if recipe.threads is not None:
-            torch.set_num_threads(recipe.threads)
-        torch.manual_seed(recipe.seed)
-        built = separator or build_separator(recipe, checkpoint)
-        self.separator = cast(Separator, self.hardware.distribute(built))
-        if recipe.channels_last:
-            self.separator = self.separator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.at_rate = at_rate(self.separator, recipe.sample_rate)
-        self.procedure = build_procedure(recipe.procedure)
-        _check_precision(recipe)
+        self._build(separator, checkpoint)
         self._prepare_data(sets, validation)
         self.statistics = self._measure(sets, checkpoint)
         self.learner = self._learner()
@@ -139,15 +130,7 @@ class Trainer:
         self.step, self.figures = 0, dict[str, float]()
         self.window, self.epoch_means = Means(), Means()
         self._restore(state)
-        self.hardware.wait()  # until all have read what the first is about to change
-        self.log: RunLog | None = None
-        if self.hardware.first:
-            self.folder.begin(checkpoint)
-            if self.statistics is not None and (
-                checkpoint is None or not self.folder.statistics.is_file()
-            ):
-                save_statistics(self.statistics, self.folder.statistics)
-            self.log = RunLog(self.folder.path, self.step, tensorboard=tensorboard)
+        self.log = self._open_folder(checkpoint, tensorboard)
 
     @property
     def epoch(self) -> int:
@@ -166,7 +149,8 @@ class Trainer:
         speed = Speed(self.loader, per_step * self.recipe.batch, self.hardware.device)
         reading = closing(self.loader.batches(self.step * per_step, self.recipe.steps * per_step))
         logging = closing(self.log) if self.log else nullcontext()
-        with logging, stop_on_signal() as stop, self._live() as line, reading as batches:
+        stopping = stop_on_signal(tell=self.hardware.first)
+        with logging, stopping as stop, self._live() as line, reading as batches:
             self.learner.separator.train()
             while not self.finished:
                 self._train_step([next(batches) for _ in range(per_step)])
@@ -215,6 +199,20 @@ class Trainer:
             "recipe": self.recipe.dump(),
         }
         self.folder.save(self._usable(), state, self._metadata(), list(self.best.values))
+
+    def _build(self, separator: Separator | None, checkpoint: Path | None) -> None:
+        """The network, on the device, and the procedure."""
+        recipe = self.recipe
+        if recipe.threads is not None:
+            torch.set_num_threads(recipe.threads)
+        torch.manual_seed(recipe.seed)
+        built = separator or build_separator(recipe, checkpoint)
+        self.separator = cast(Separator, self.hardware.distribute(built))
+        if recipe.channels_last:
+            self.separator = self.separator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.at_rate = at_rate(self.separator, recipe.sample_rate)
+        self.procedure = build_procedure(recipe.procedure)
+        _check_precision(recipe)
 
     def _prepare_data(self, sets: Sets, validation: Sequence[Song] | Sets) -> None:
         recipe, separator = self.recipe, self.at_rate
@@ -270,6 +268,17 @@ class Trainer:
         module = self.average.module
         judged = at_rate(module, self.recipe.sample_rate)
         return replace(self.learner, separator=judged, module=module)
+
+    def _open_folder(self, checkpoint: Path | None, tensorboard: bool) -> RunLog | None:
+        """Write what the run begins with; the first process's log."""
+        self.hardware.wait()  # until all have read what the first is about to change
+        if not self.hardware.first:
+            return None
+        self.folder.begin(checkpoint)
+        kept = self.folder.statistics
+        if self.statistics is not None and (checkpoint is None or not kept.is_file()):
+            save_statistics(self.statistics, kept)
+        return RunLog(self.folder.path, self.step, tensorboard=tensorboard)
 
     def _restore(self, state: dict[str, Any] | None) -> None:
         """Go on from a checkpoint's state, or begin."""
