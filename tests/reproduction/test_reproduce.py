@@ -12,12 +12,13 @@ import pytest
 from stemwise.data.places import Place
 from stemwise.errors import DataError, OutputError
 from stemwise.reproduction.published import tables
-from stemwise.reproduction.reproduce import Wanted, reproduce
+from stemwise.reproduction.reproduce import Wanted, data_places, reproduce
 from stemwise.reproduction.runs import Interrupted
 from stemwise.training.log import read_log
 from stemwise.training.trainer import Trainer
 
 TABLE = "stoller2018-1"
+PLACE = Place("folder", "anywhere")
 
 
 def _wanted(folder: Path, pool: Path, **options: Any) -> Wanted:
@@ -83,12 +84,31 @@ def test_a_folder_keeps_its_scale_and_its_songs(
         reproduce(names, _wanted(tmp_path / "out", other))
 
 
-def test_missing_sets_are_named_before_anything_is_trained(tmp_path: Path, pool: Path) -> None:
+def test_missing_sets_are_named_before_anything_is_trained(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="needs dsd100"):
         reproduce([TABLE], Wanted(tmp_path / "a"))
-    with pytest.raises(DataError, match=r"no table uses a data set 'musdb19': did you .*musdb18"):
-        reproduce([TABLE], Wanted(tmp_path / "b", data={"musdb19": Place("folder", str(pool))}))
+    both = Wanted(tmp_path / "b", data={"dsd100": PLACE}, songs=PLACE)
+    with pytest.raises(DataError, match="not both"):
+        reproduce([TABLE], both)
+    assert not (tmp_path / "a" / "trainings").exists()
     assert not (tmp_path / "b").exists()
+
+
+def test_data_sets_are_named_as_the_tables_name_them(tmp_path: Path) -> None:
+    (tmp_path / "music").mkdir()
+    where = str(tmp_path / "music")
+    assert data_places([f"musdb18={where}"]) == {"musdb18": Place("musdb18", where)}
+    assert data_places([f"musdb18=folder={where}"]) == {"musdb18": Place("folder", where)}
+    wrong = {
+        f"musdb19={where}": "no table uses a data set 'musdb19': did you .*musdb18",
+        "musdb18": "names no place",
+        "musdb18=nowhere": "nowhere is not a folder",
+    }
+    for text, sentence in wrong.items():
+        with pytest.raises(DataError, match=sentence):
+            data_places([text])
+    with pytest.raises(DataError, match="given twice"):
+        data_places([f"musdb18={where}", f"musdb18={where}"])
 
 
 def test_smoke_runs_every_row_of_every_table(tmp_path: Path) -> None:

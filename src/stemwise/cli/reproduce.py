@@ -60,12 +60,12 @@ def reproduce(
         raise typer.BadParameter("name a folder for trainings, scores and tables.", param_hint="-o")
 
     from stemwise.data.places import name_places
-    from stemwise.reproduction.reproduce import Wanted, reproduce
+    from stemwise.reproduction.reproduce import Wanted, data_places, reproduce
 
     wanted = Wanted(
         out,
         scale,
-        name_places(data or []),
+        data_places(data or []),
         next(iter(name_places([songs]).values())) if songs else None,
         device,
         workers,

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from stemwise.audio.part import PartFile
 from stemwise.data.places import Place as SetPlace
+from stemwise.data.reading import root_folder
 from stemwise.data.sets import SETS
+from stemwise.data.store_manifest import MANIFEST
 from stemwise.errors import DataError, OutputError, hint
 from stemwise.evaluation.tables import markdown_rows
 from stemwise.reproduction.claims import Claim, Verdict, claims
@@ -36,6 +38,7 @@ SEED = 42
 SONGS = 0
 """Of rendered songs; the first eight have all six instruments of Hung & Lerch, twice or more."""
 _STATE = "reproduction.json"
+_PAPERS_SETS = tuple(name for name in SETS if name != "folder")
 
 
 @dataclass(frozen=True)
@@ -119,10 +122,33 @@ def _reasons(results: Results) -> list[str]:
     return [f"{task}: {found.reason}." for task, found in results.measured.items() if found.reason]
 
 
+def data_places(texts: Sequence[str]) -> dict[str, SetPlace]:
+    """Data sets of the papers by name, from NAME=FOLDER, NAME=STORE or NAME=KIND=FOLDER.
+
+    A folder is laid out as the data set is, unless it is a store or KIND says otherwise. Raises
+    DataError for names that no table uses, and for places that are not there.
+    """
+    found: dict[str, SetPlace] = {}
+    for text in texts:
+        name, equals, where = text.partition("=")
+        if name not in _PAPERS_SETS:
+            raise DataError(f"no table uses a data set '{name}': {hint(name, _PAPERS_SETS)}")
+        if not equals or not where:
+            raise DataError(f"'{text}' names no place: give --data {name}=FOLDER")
+        if name in found:
+            raise DataError(f"the data set '{name}' is given twice: leave one out")
+        kind, named, root = where.partition("=")
+        if named and kind in SETS:
+            found[name] = SetPlace(kind, root)
+        elif "://" in where or (Path(where) / MANIFEST).exists():
+            found[name] = SetPlace(None, where)
+        else:
+            root_folder(where)
+            found[name] = SetPlace(name, where)
+    return found
+
+
 def _check_data(wanted: Wanted) -> None:
-    for name in wanted.data or {}:
-        if name not in SETS:
-            raise DataError(f"no table uses a data set '{name}': {hint(name, list(SETS))}")
     if wanted.data and wanted.songs is not None:
         raise DataError("give data sets or songs that stand in for them, not both")
 
