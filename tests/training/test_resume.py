@@ -48,12 +48,20 @@ EVERYTHING = {
     "log_every": 3,
 }
 """Validation, log, epochs and checkpoints at steps of their own; every state that a run has."""
+ROUNDS = {
+    **EVERYTHING,
+    "steps": 12,
+    "procedure": "interleaved",
+    "data": {"seconds": 0.5, "sampling": {"name": "independent"}, "gain_db": 2},
+    "weighting": {"name": "dwa"},
+    "ema": None,
+}
 
 
 @pytest.mark.parametrize(
     "changes",
-    [EVERYTHING, {**EVERYTHING, "weighting": {"name": "dwa"}, "ema": None}],
-    ids=["gradnorm", "dwa"],
+    [EVERYTHING, ROUNDS],
+    ids=["joint-gradnorm", "interleaved-dwa"],
 )
 def test_a_run_killed_anywhere_ends_as_one_that_was_not(
     songs: Path, tmp_path: Path, tiny: Separator, changes: dict[str, object]
@@ -69,7 +77,7 @@ def test_a_run_killed_anywhere_ends_as_one_that_was_not(
     ends = [line.split() for line in told.stdout.splitlines()]
     assert told.returncode == 0, told.stderr
     assert sum(end[0] == str(-signal.SIGKILL) for end in ends) >= 4, told.stdout + told.stderr
-    assert ends[-1] == ["0", "step-00000022"]
+    assert ends[-1] == ["0", f"step-{changes['steps']:08d}"]
     assert_same_run(state_of(whole), state_of(killed))
     assert rows_of(whole) == rows_of(killed)
     assert {kind for _, kind, _ in rows_of(whole)} == {"train", "epoch", "validation"}
