@@ -16,6 +16,8 @@ TARGETS = ("vocals", "electric guitar", "acoustic guitar", "piano", "bass", "dru
 """The six targets of Hung & Lerch 2020."""
 
 Statistic = Literal["mean", "median", "std", "pooled", "fact"]
+Gate = Literal["off", "raw", "median", "oracle"]
+GATES: tuple[Gate, ...] = ("off", "raw", "median", "oracle")
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Task:
     families: tuple[str, ...] = ("v4",)
     whole: bool = False
     magnitudes: bool = False
-    gate: Literal["off", "raw", "median", "oracle"] = "off"
+    gate: Gate = "off"
     phase: Literal["mixture", "griffin-lim"] = "mixture"
     oracle: str | None = None
 
@@ -233,11 +235,15 @@ _MM = ("medleydb", "mixing_secrets")
 _MEAN = ("SDR", "SIR", "SAR")
 
 
-def _mm(target: str, recipe: str, **options: object) -> Task:
-    """One target of the MM songs against all else."""
-    trainings = _per_target(recipe, (target,)) if recipe else ()
-    sources = (target, "accompaniment")
-    return Task("separation", trainings, _MM, MM, sources, **options)  # type: ignore[arg-type]
+def _mm(target: str, recipe: str, gate: Gate = "off") -> Task:
+    """A network for one target of the MM songs, scored against all else."""
+    task = Task("separation", (), _MM, MM, (target, "accompaniment"), gate=gate)
+    return replace(task, trainings=_per_target(recipe, (target,)))
+
+
+def _bound(target: str, oracle: str) -> Task:
+    """What an oracle makes of the same."""
+    return Task("separation", (), _MM, MM, (target, "accompaniment"), oracle=oracle)
 
 
 def _hyphened(target: str) -> str:
@@ -250,16 +256,16 @@ def _hung_3() -> Experiment:
     for target in TARGETS:
         row = _hyphened(target)
         tasks[f"open-unmix-{row}"] = _mm(target, "hung2020-mm-open-unmix")
-        tasks[f"iass-{row}"] = _mm(target, "hung2020-mm-iass", gate="median")
-        tasks[f"ibm-{row}"] = _mm(target, "", oracle="ibm")
-        tasks[f"input-sdr-{row}"] = _mm(target, "", oracle="mixture")
+        tasks[f"iass-{row}"] = _mm(target, "hung2020-mm-iass", "median")
+        tasks[f"ibm-{row}"] = _bound(target, "ibm")
+        tasks[f"input-sdr-{row}"] = _bound(target, "mixture")
         for column in ("open-unmix", "iass", "ibm", "input-sdr"):
             cells[row, column] = Cell(f"{column}-{row}", ("SDR",), target, "median")
     return Experiment(tasks, cells, _MM)
 
 
 def _hung_4() -> Experiment:
-    variants: dict[str, tuple[str, str]] = {
+    variants: dict[str, tuple[str, Gate]] = {
         "no-no": ("hung2020-mm-iass-no-activity", "off"),
         "yes-no": ("hung2020-mm-iass", "off"),
         "yes-yes": ("hung2020-mm-iass", "median"),
@@ -270,7 +276,7 @@ def _hung_4() -> Experiment:
         row = _hyphened(target)
         for variant, (recipe, gate) in variants.items():
             task = f"{variant}-{row}"
-            tasks[task] = _mm(target, recipe, gate=gate)
+            tasks[task] = _mm(target, recipe, gate)
             for metric in _MEAN:
                 cells[row, f"{variant} {metric}"] = Cell(task, (metric,), target, "median")
             cells[row, f"{variant} mean"] = Cell(task, _MEAN, target, "median")
@@ -294,10 +300,10 @@ def _hung_fig5() -> Experiment:
     cells: Cells = {}
     for target in TARGETS:
         row = _hyphened(target)
-        for gate in ("off", "raw", "median", "oracle"):
-            tasks[f"{gate}-{row}"] = _mm(target, "hung2020-mm-iass", gate=gate)
-        for gate in ("raw", "median", "oracle"):
-            cells[row, gate] = Cell(f"{gate}-{row}", _MEAN, target, "median", f"off-{row}")
+        for gate in GATES:
+            tasks[f"{gate}-{row}"] = _mm(target, "hung2020-mm-iass", gate)
+            if gate != "off":
+                cells[row, gate] = Cell(f"{gate}-{row}", _MEAN, target, "median", f"off-{row}")
     return Experiment(tasks, cells, _MM)
 
 

@@ -25,7 +25,7 @@ class Published:
         name: as in `stemwise reproduce NAME`.
         title: what it compares.
         paper: authors and year.
-        data: the songs that the paper tested on.
+        data: the songs that the paper tested on; "" where none are needed.
         measure: what its numbers are.
         columns: their names, in order.
         rows: printed values by row and column.

@@ -65,7 +65,7 @@ class Report:
                 "column": column,
                 "published": published.value(row, column),
                 "ours": _plain(results.value(row, column)),
-                "songs": results.series(row, column),
+                "songs": {song: _plain(one) for song, one in results.series(row, column).items()},
             }
             for row in results.rows
             for column in published.columns
@@ -129,8 +129,9 @@ class Report:
 
     def _about(self) -> str:
         published = self.results.published
+        on = f"; published on {published.data}" if published.data else ""
         told = (
-            f"{published.paper}; published on {published.data}. {_sentence(published.measure)}\n\n"
+            f"{published.paper}{on}. {_sentence(published.measure)}\n\n"
             f"Scale `{self.scale}`. {self.songs}"
         )
         if not self.comparable:
@@ -166,7 +167,7 @@ class Report:
 
     def _trainings(self) -> str:
         lines = [[name, str(steps), f"{seconds:.0f}"] for name, steps, seconds in self.times]
-        return markdown_rows(["training", "steps", "seconds"], lines, 1)
+        return markdown_rows(["training", "steps", "seconds (last sitting)"], lines, 1)
 
 
 def _misprints(results: Results) -> list[str]:

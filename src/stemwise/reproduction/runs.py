@@ -36,7 +36,7 @@ class Run:
         folder: of its log and its models.
         models: files by name, the best by each figure and "last".
         steps: taken.
-        seconds: it took, all sittings together; validation and reading included.
+        seconds: of the sitting that finished it; validation and reading included.
     """
 
     folder: Path
