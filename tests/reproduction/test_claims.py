@@ -106,6 +106,11 @@ def test_quieter_silence_does_not_count_where_sdr_is_lost() -> None:
     claim = _claim("mtl lowers the vocal RMS")
     assert claim.judge(Made(table)).held
     assert not claim.judge(Made({**table, ("mtl", "vocals_sdr"): 1.0})).held
+    seconds = {
+        (row, column.replace("nonvocal", "silent_seconds")): value
+        for (row, column), value in table.items()
+    }
+    assert claim.judge(Made(seconds)).held
 
 
 @pytest.mark.parametrize(("row", "better"), [("dsd100-only", False), ("more-sets", True)])

@@ -9,7 +9,7 @@ from stemwise.reproduction.experiments import experiment
 from stemwise.reproduction.published import table_names, tables
 
 SIZES = {
-    "stoller2018-1": (3, 10),
+    "stoller2018-1": (3, 11),
     "stoller2018-replacement": (3, 3),
     "hung2020-1": (2, 4),
     "hung2020-2": (2, 16),

@@ -94,7 +94,7 @@ def test_levels_in_silence_are_of_the_windows_that_vocals_leave_out() -> None:
     whole = Score("vocals", "v+a", "MSE", (0.0,), 9.0, (0.1,), (-26.0,), (None,))
     score = Score("vocals", "v+a", "SDR v3", (0.0, 15.0, 30.0), 30.0, values, levels, reasons)
     found = series_of([TrackScores("song", "test", (score, whole))])
-    assert found["vocals", "RMS in silence"] == {"song": pytest.approx(0.1)}
+    assert found["vocals", "RMS in silence v3"] == {"song": pytest.approx(0.1)}
     assert found["vocals", "RMS"] == {"song": pytest.approx(10 ** (-26 / 20))}
     assert found["vocals", "SDR v3"] == {"song": 3.0}
 

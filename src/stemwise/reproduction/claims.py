@@ -113,7 +113,10 @@ def _lower_mse(cells: Cells) -> Verdict:
 
 
 def _quieter_at_equal_sdr(cells: Cells) -> Verdict:
-    columns = ("vocals_rms_nonvocal", "vocals_sdr", "acc_sdr")
+    level = "vocals_rms_nonvocal"
+    if cells.number("mtl", level) is None:  # songs without 30 s of silent vocals
+        level = "vocals_rms_silent_seconds"
+    columns = (level, "vocals_sdr", "acc_sdr")
     differences = [cells.difference("mtl", "svs", column) for column in columns]
     return _decide(
         differences,

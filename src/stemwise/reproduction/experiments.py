@@ -147,7 +147,7 @@ def _stoller() -> Experiment:
         sets=sets[:1],
         form=STOLLER,
         sources=("vocals", "accompaniment"),
-        families=("v3", "mse"),
+        families=("v3", "mse", "non-vocal"),
         magnitudes=True,
         phase="griffin-lim",
     )
@@ -165,7 +165,8 @@ def _stoller() -> Experiment:
     }
     columns = {
         "mse": ("magnitude MSE", None),
-        "vocals_rms_nonvocal": ("RMS in silence", "vocals"),
+        "vocals_rms_nonvocal": ("RMS in silence v3", "vocals"),
+        "vocals_rms_silent_seconds": ("RMS in silence", "vocals"),
         "vocals_rms": ("RMS", "vocals"),
         **{f"vocals_{one}": (f"{one.upper()} v3", "vocals") for one in ("sdr", "sir", "sar")},
         **{f"acc_{one}": (f"{one.upper()} v3", "accompaniment") for one in ("sdr", "sir", "sar")},

@@ -189,8 +189,8 @@ def _separation(
 def series_of(scored: Sequence[TrackScores]) -> dict[tuple[str, str], Series]:
     """Scores of songs by (target, metric), as `evaluation.tables` puts windows together.
 
-    With "RMS" of the estimates over whole songs, and "RMS in silence" over the windows of BSS Eval
-    v3 that have no scores because the vocals are silent.
+    With "RMS" of the estimates over whole songs, and "RMS in silence v3" over the windows of BSS
+    Eval v3 that have no scores because the vocals are silent.
     """
     found: dict[tuple[str, str], Series] = {}
     for row in per_track(to_frame(scored)).to_dict("records"):
@@ -208,7 +208,7 @@ def series_of(scored: Sequence[TrackScores]) -> dict[tuple[str, str], Series]:
                 if reason is not None and _SILENT_VOCALS.search(reason)
             ]
             if silent:
-                series = found.setdefault(("vocals", "RMS in silence"), {})
+                series = found.setdefault(("vocals", "RMS in silence v3"), {})
                 series[track.name] = float(np.mean(silent))
     return found
 

@@ -190,7 +190,7 @@ def _digits(column: str) -> int:
     """Decimals that are shown: errors, levels and AU-ROCs are small."""
     if column in ("mse", "with", "without"):
         return 5
-    return 4 if column in ("au_roc", "auc", "vocals_rms", "vocals_rms_nonvocal") else 2
+    return 4 if column in ("au_roc", "auc") or "_rms" in column else 2
 
 
 def _shown(value: Value, column: str) -> str:
