@@ -190,6 +190,27 @@ def test_a_model_is_tuned_by_its_own_recipe(
     assert len(list_checkpoints(out / "checkpoints")) == 2
 
 
+def test_songs_without_labels_tune_separation(
+    songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What most people have; the model's own recipe gives activity a weight."""
+    file = write_recipe(tmp_path / "r.yaml", steps=1, validation={"best": {"when": "auroc"}})
+    assert run(command(file, songs, tmp_path / "first", "validation.seconds=0.5")) == 0
+    for song in songs.glob("train/*"):
+        (tmp_path / "mine" / song.name).mkdir(parents=True)
+        for stem in song.glob("*.wav"):
+            (tmp_path / "mine" / song.name / stem.name).symlink_to(stem)
+    out, model = tmp_path / "out", str(tmp_path / "first" / "last.safetensors")
+    arguments = ["fine-tune", model, "--data", str(tmp_path / "mine"), "-o", str(out), *CPU]
+    capsys.readouterr()
+    assert run([*arguments, "steps=1", "validation.excerpts=1", "validation.seconds=0.5"]) == 0
+    assert "the songs have no activity labels: only separation is learnt" in capsys.readouterr().err
+    recipe = yaml.safe_load((out / "recipe.yaml").read_text())
+    assert recipe["weighting"]["weights"] == {"separation": 1.0, "activity": 0.0}
+    assert recipe["validation"]["best"] == {"best": "sdr"}
+    assert (out / "best.safetensors").is_file()
+
+
 def test_stems_that_the_folder_lacks_are_named(
     songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,7 +31,7 @@ def fine_tune(
         int, typer.Option(min=1, help="Processes of this machine that train together.")
     ] = 1,
     minutes: Annotated[
-        float | None, typer.Option(help="Stop after this time; train --resume continues.")
+        float | None, typer.Option(min=0, help="Stop after this time; train --resume continues.")
     ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard logs.")
@@ -49,7 +49,8 @@ def fine_tune(
 
     if not data or out is None:
         raise typer.BadParameter("name songs with --data and a folder with --out")
-    recipe, start = prepare_fine_tuning(model, absolute(name_places(data)), overrides or ())
+    places = absolute(name_places(data))
+    recipe, start, notes = prepare_fine_tuning(model, places, overrides or ())
     run_recipe(
         recipe,
         start,
@@ -58,4 +59,5 @@ def fine_tune(
         devices=devices,
         minutes=minutes,
         tensorboard=tensorboard,
+        notes=notes,
     )

@@ -52,7 +52,7 @@ def train(
         int, typer.Option(min=1, help="Processes of this machine that train together.")
     ] = 1,
     minutes: Annotated[
-        float | None, typer.Option(help="Stop after this time; --resume continues.")
+        float | None, typer.Option(min=0, help="Stop after this time; --resume continues.")
     ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard logs.")
@@ -98,8 +98,12 @@ def run_recipe(
     new_tracks: bool = False,
     minutes: float | None = None,
     tensorboard: bool = False,
+    notes: Sequence[str] = (),
 ) -> None:
-    """Run a recipe in a folder, in as many processes as are wanted, and say how it ended."""
+    """Run a recipe in a folder, in as many processes as are wanted, and say how it ended.
+
+    notes: told when it begins.
+    """
     from stemwise.training.launching import join_processes
     from stemwise.training.trainer import Trainer
 
@@ -118,6 +122,8 @@ def run_recipe(
     first = trainer.hardware.first
     if first:
         start.write(out)
+        for note in notes:
+            typer.echo(note, err=True)
         if trainer.changed:
             changed = ", ".join(trainer.changed)
             typer.echo(f"resuming at step {trainer.step} with {changed}", err=True)

@@ -14,7 +14,9 @@ from stemwise.data.places import Place, of_split
 from stemwise.data.track import Song
 from stemwise.errors import DataError
 from stemwise.models.separator import Separator
+from stemwise.training.losses import ACTIVITY
 from stemwise.training.recipe import load_recipe
+from stemwise.training.roles import teaches
 from stemwise.training.sections import Recipe
 from stemwise.training.start import Start, hold_out
 
@@ -26,10 +28,16 @@ _HELD_OUT = 0.15
 _SAME = ("batch", "objective", "weighting", "precision", "channels_last")
 
 
+_NO_LABELS = (
+    "the songs have no activity labels: only separation is learnt, and when sources play is judged "
+    "by the network as it then is (`stemwise prepare --labels` makes labels from stems)"
+)
+
+
 def prepare_fine_tuning(
     model: str, data: Mapping[str, Place], overrides: Iterable[str] = ()
-) -> tuple[Recipe, Start]:
-    """Recipe and songs of a training that starts from a trained model.
+) -> tuple[Recipe, Start, list[str]]:
+    """Recipe and songs of a training that starts from a trained model, and what to know of it.
 
     model: a name of the catalogue or a checkpoint's path. data: sets of songs by name. overrides:
     key=value changes to the recipe.
@@ -59,8 +67,13 @@ def prepare_fine_tuning(
         "data.mix": _mix(songs, separator),
         **_own(models.read_card(model).metadata.get("recipe", {})),
     }
+    notes = []
+    labelled = any(teaches(song, separator, frozenset([ACTIVITY])) for song in songs)
+    if separator.activity_sources and not labelled:
+        derived |= _without_activity(derived)
+        notes.append(_NO_LABELS)
     changes = [f"{key}={json.dumps(value)}" for key, value in derived.items()]
-    return load_recipe(_BASE, [*changes, *overrides]), Start(data, {}, held_out)
+    return load_recipe(_BASE, [*changes, *overrides]), Start(data, {}, held_out), notes
 
 
 def _own(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,6 +88,19 @@ def _own(recipe: Mapping[str, Any]) -> dict[str, Any]:
     if "best" in recipe.get("validation", {}):
         own["validation.best"] = recipe["validation"]["best"]
     return own
+
+
+def _without_activity(derived: Mapping[str, Any]) -> dict[str, Any]:
+    """What gives activity no weight, and chooses no model by it."""
+    name = derived.get("weighting", {}).get("name", "fixed")
+    weight = {"fixed": ("weights.activity", 0.0), "blend": ("alpha", 1.0)}
+    key, value = weight.get(name, ("activity", 0.0))
+    best = {
+        model: figure
+        for model, figure in derived.get("validation.best", {}).items()
+        if figure.partition("/")[0] not in (ACTIVITY, "auroc")
+    }
+    return {f"weighting.{key}": value, "validation.best": best or {"best": "sdr"}}
 
 
 def _check_stems(songs: Sequence[Song], separator: Separator, model: str) -> None:
