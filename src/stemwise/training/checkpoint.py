@@ -96,6 +96,7 @@ def restore_best(checkpoint: Path, folder: Path) -> None:
         part.unlink(missing_ok=True)
         _link(kept, part)
         part.replace(folder / kept.name.removeprefix(_BEST))
+        part.unlink(missing_ok=True)  # renaming a file to another name of its own does nothing
 
 
 def _link(source: Path, target: Path) -> None:

@@ -14,7 +14,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from stemwise.errors import OutputError, RecipeError
+from stemwise.audio.part import PartFile, output_errors
+from stemwise.errors import DataError, OutputError, RecipeError
 
 
 class RunLog:
@@ -27,11 +28,13 @@ class RunLog:
     def __init__(self, folder: Path, start: int, *, tensorboard: bool = False) -> None:
         self.path = folder / "log.csv"
         rows = [row for row in read_log(self.path) if row[0] <= start] if start else []
-        part = self.path.with_name(".log.csv.part")
-        with part.open("w", newline="", encoding="utf-8") as file:
+        with (
+            PartFile(self.path) as part,
+            output_errors(self.path),
+            part.temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             _write(file, [("step", "kind", "figures")])
             _write(file, [(step, kind, json.dumps(figures)) for step, kind, figures in rows])
-        part.replace(self.path)
         self._file = self.path.open("a", newline="", encoding="utf-8")
         self._board = _tensorboard(folder, start) if tensorboard else None
 
@@ -60,16 +63,22 @@ class RunLog:
 def read_log(path: Path) -> list[tuple[int, str, dict[str, float]]]:
     """Rows of a run's `log.csv`: step, kind, figures; empty without the file.
 
-    A last row that a killed run left unfinished is left out.
+    A last row that a killed run left unfinished is left out. Raises DataError for a file that
+    is no log.
     """
     if not path.is_file():
         return []
     rows: list[tuple[int, str, dict[str, float]]] = []
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in list(csv.reader(file))[1:]:
-            if len(row) != 3 or not row[2].endswith("}"):
-                break
-            rows.append((int(row[0]), row[1], json.loads(row[2])))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in list(csv.reader(file))[1:]:
+                if len(row) != 3 or not row[2].endswith("}"):
+                    break
+                rows.append((int(row[0]), row[1], json.loads(row[2])))
+    except (ValueError, csv.Error, OSError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}): a run goes on without it when it is moved away"
+        ) from error
     return rows
 
 

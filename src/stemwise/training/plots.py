@@ -96,10 +96,7 @@ def read_curves(folder: str | Path) -> Curves:
     path = Path(folder) / "log.csv"
     if not path.is_file():
         raise DataError(f"{folder} holds no log.csv: name the output folder of a training run")
-    try:
-        rows = read_log(path)
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} cannot be read ({error}): name another run") from error
+    rows = read_log(path)
     found: dict[str, dict[str, list[tuple[int, float]]]] = {"train": {}, "validation": {}}
     for step, kind, figures in rows:
         if kind in found:  # means of epochs repeat what the rows of training say

@@ -10,9 +10,11 @@ from typing import Any
 import yaml
 
 from stemwise import models
+from stemwise.audio.part import PartFile, output_errors
 from stemwise.data.track import Song
 from stemwise.errors import DataError, OutputError, RecipeError
 from stemwise.models.separator import Separator
+from stemwise.stem_output import make_folder
 from stemwise.training import statistics
 from stemwise.training.checkpoint import list_checkpoints, load_state, restore_best, save_checkpoint
 from stemwise.training.recipe import parse_recipe
@@ -40,7 +42,8 @@ class RunFolder:
         checkpoints = list_checkpoints(self.checkpoints)
         if checkpoints and not resume:
             raise OutputError(
-                f"{self.path} holds a run already; use --resume to continue it or another folder"
+                f"{self.path} holds a run already; use --resume {self.path} to continue it, "
+                "or another folder"
             )
         return checkpoints[-1] if checkpoints else None
 
@@ -63,10 +66,11 @@ class RunFolder:
 
     def begin(self, checkpoint: Path | None) -> None:
         """Make the folder, write the recipe, bring the best models back to the checkpoint's."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         if checkpoint is not None:
             restore_best(checkpoint, self.path)
-        _write_text(self.path / "recipe.yaml", self.recipe.dump())
+        with PartFile(self.path / "recipe.yaml") as part, output_errors(part.path):
+            part.temporary.write_text(self.recipe.dump(), encoding="utf-8")
 
     def save(
         self, separator: Separator, state: dict[str, Any], metadata: dict[str, Any], best: list[str]
@@ -101,6 +105,11 @@ def changes(state: Mapping[str, Any], recipe: Recipe) -> list[str]:
 
     Raises RecipeError where the checkpoint's weights would not fit.
     """
+    if recipe.steps < state["step"]:
+        raise RecipeError(
+            f"the run has done {state['step']} steps already, and steps={recipe.steps} is less: "
+            "name more steps to go on"
+        )
     old = parse_recipe(yaml.safe_load(state["recipe"]))
     for key in ("separator", "sample_rate", "procedure"):
         if getattr(old, key) != getattr(recipe, key):
@@ -139,9 +148,3 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from stemwise.audio.part import PartFile, output_errors
 from stemwise.data.places import Place, of_split
 from stemwise.data.track import Song
 from stemwise.errors import DataError, OutputError
@@ -65,10 +66,9 @@ class Start:
             "validation": _plain(self.validation),
             "held_out": {name: list(songs) for name, songs in self.held_out.items()},
         }
-        part = folder / f".{FILE}.part"
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(folder / FILE)
+        with PartFile(folder / FILE) as part, output_errors(part.path):
+            part.temporary.write_text(text, encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Start:

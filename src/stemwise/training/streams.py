@@ -136,6 +136,17 @@ def _check_recipe(recipe: Recipe, separator: Separator, sets: Sets) -> None:
     build_procedure(recipe.procedure).check(separator)
     if not wanted_tasks(recipe, separator):
         raise RecipeError("the weighting gives no task a weight above 0: nothing would be learnt")
+    weighting = recipe.weighting
+    if weighting.name == "blend" and weighting.alpha < 1 and not separator.activity_sources:
+        raise RecipeError(
+            f"the weighting 'blend' gives activity a weight, of which this '{separator.kind}' says "
+            "nothing: set weighting.alpha=1, or options with which the network has activity"
+        )
+    if recipe.data.roles and recipe.procedure != "alternating":
+        raise RecipeError(
+            "data.roles says what data sets are for to the procedure 'alternating', not to "
+            f"'{recipe.procedure}': remove it"
+        )
 
 
 def _check_names(recipe: Recipe, separator: Separator, sets: Sets) -> None:
