@@ -104,14 +104,12 @@ class Library:
     def notes(self, sets: Sequence[str]) -> list[str]:
         """What is to be known of the songs of a table."""
         if self.pool is None:
-            lists = [one for one in sets if one in ("medleydb", "mixing_secrets")]
-            return [
-                "MedleyDB and Mixing Secrets are split by a seed, not by the paper's lists."
-            ] * bool(lists)
-        found = []
-        if len(sets) > 1 and overlapping(len(self._names(False, len(sets))), sets):
-            found.append("There are too few songs for disjoint sets: all sets have the same ones.")
-        return found
+            unlisted = [SETS[one].title for one in sets if one in ("medleydb", "mixing_secrets")]
+            joined = " and ".join(unlisted)
+            return [f"{joined}: split by a seed, not by the paper's lists."] if unlisted else []
+        if len(sets) > 1 and overlapping(len(self._names(False, len(_distinct(sets)))), sets):
+            return ["There are too few songs for disjoint sets: all sets have the same ones."]
+        return []
 
     def counts(self, sets: Sequence[str], form: Form) -> str:
         """How many songs each set of a table has, e.g. "DSD100: 29 + 6 + 13"."""
@@ -134,7 +132,7 @@ class Library:
 
     def tests(self, sets: Sequence[str], name: str, form: Form) -> list[TestSong]:
         """The test songs of a set, written out as files."""
-        label = ALIKE.get(name, name) if self.pool is None else "+".join(sorted(sets))
+        label = name if self.pool is None else "+".join(_distinct(sets))
         equal = "-equal" if form.equalised else ""
         root = self.root / "tests" / f"{form.name}{equal}" / label
         found = []
@@ -180,8 +178,7 @@ class Library:
         return {safe_name(track.name): track for track in by_instrument(list(chosen.values()))}
 
     def _dealt(self, sets: Sequence[str], form: Form) -> dict[str, Splits]:
-        distinct = len({ALIKE.get(one, one) for one in sets})
-        names = self._names(form.instruments, distinct)
+        names = self._names(form.instruments, len(_distinct(sets)))
         if form.instruments:
             having = {name: self._instruments[name].stems for name in names}
             return assign_instruments(having, sets, self.seed)
@@ -189,7 +186,7 @@ class Library:
 
     def _stand_in(self, sets: Sequence[str], form: Form) -> dict[str, Song]:
         """The store of all stand-in songs of a table, by name."""
-        distinct = sorted({ALIKE.get(one, one) for one in sets})
+        distinct = _distinct(sets)
         key = (form.name, *distinct)
         if key not in self._stores:
             tracks = self._tracks(form.instruments, len(distinct))
@@ -220,7 +217,7 @@ class Library:
 
     def _from_data(self, name: str, form: Form) -> dict[str, list[Song]]:
         """The songs of a data set by split."""
-        key = (ALIKE.get(name, name) if name not in self.data else name, form)
+        key = (name, form)
         if key not in self._real:
             place = self.data[name]
             songs = place.songs()
@@ -236,6 +233,11 @@ class Library:
                     )
             self._real[key] = split_songs(name, songs, self.seed)
         return self._real[key]
+
+
+def _distinct(sets: Sequence[str]) -> list[str]:
+    """Sets that have songs of their own where a pool stands in for them, sorted."""
+    return sorted({ALIKE.get(one, one) for one in sets})
 
 
 def split_songs(name: str, songs: Sequence[Song], seed: int) -> dict[str, list[Song]]:
