@@ -41,6 +41,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "batch": 16,
         "objective": {"name": "mse"},
         "optimiser": {"name": "adam", "learning_rate": 1e-4},
+        "rate": 22050,
         "data": {"groups": {"accompaniment": ["drums", "bass", "other"]}, "seconds": 2.5},
     },
     "shared-encoder": {
@@ -52,13 +53,15 @@ NETWORKS: dict[str, dict[str, Any]] = {
     },
     "multichannel-unet": {
         "separator": {"name": "multichannel-unet", "sources": SOURCES},
+        "rate": 10880,
         "batch": 4,
         "objective": {"name": "l1"},
         "optimiser": {"name": "adam", "learning_rate": 1e-3},
         "data": {"seconds": 6.0},
     },
 }
-"""Networks on the songs at hand, with batches that fit in a few gigabytes."""
+"""Networks on the songs at hand, with batches that fit in a few gigabytes; `rate` is the store's,
+where it is not the songs' own 44 100 Hz."""
 
 
 @dataclass
@@ -84,12 +87,12 @@ class Clock:
 
 def train_stemwise(system: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Steps of a network of stemwise, out of a store, by the trainer of `stemwise train`."""
-    from stemwise.data.store import open_store
     from stemwise.training.recipe import parse_recipe
     from stemwise.training.trainer import Trainer
 
     name, *variants = system.split("+")
     values = {**NETWORKS[name], "name": system, "steps": options.warm_up + options.steps}
+    songs = _songs(folder, values.pop("rate", None))
     values["data"] = {**values["data"], "workers": options.workers}
     values["statistics"] = {"excerpts": 16}
     values["checkpoint"] = {"minutes": None}  # one at the end, outside of what is measured
@@ -98,7 +101,6 @@ def train_stemwise(system: str, folder: Path, options: argparse.Namespace) -> di
     values["log_every"] = 1
     clock = Clock()
     with tempfile.TemporaryDirectory(prefix="stemwise-benchmark-") as run:
-        songs = open_store(folder / "store").tracks
         trainer = Trainer(parse_recipe(values), songs, [], Path(run), device="cpu")
         if "compile" in variants:
             trainer.separator.network.compile()
@@ -112,6 +114,20 @@ def train_stemwise(system: str, folder: Path, options: argparse.Namespace) -> di
         vars(trainer.procedure)["step"] = timed
         trainer.run()
     return {**clock.figures(options.warm_up, values["batch"]), "batch": values["batch"]}
+
+
+def _songs(folder: Path, rate: int | None) -> list[Any]:
+    """The songs at a rate, from a store that is made when it is first asked for."""
+    from stemwise.data.folder import read_folder
+    from stemwise.data.prepare import prepare
+    from stemwise.data.store import open_store
+
+    if rate is None:
+        return list(open_store(folder / "store").tracks)
+    place = folder / f"store-{rate}"
+    if not place.exists():
+        prepare(read_folder(folder / "wav", "train"), place, sample_rate=rate)
+    return list(open_store(place).tracks)
 
 
 def train_openunmix(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
