@@ -47,7 +47,7 @@ def test_commands_and_options_of_the_readme_exist() -> None:
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     shell = "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
-    lines = re.findall(r"^stemwise (\w+)([^#\n]*)", shell, re.MULTILINE)
+    lines = re.findall(r"^stemwise ([\w-]+)([^#\n]*)", shell, re.MULTILINE)
     assert len(lines) >= 8
     for command, arguments in lines:
         result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
