@@ -16,7 +16,13 @@ from stemwise.training.recipe import parse_recipe
 from stemwise.training.sections import Recipe
 from stemwise.training.trainer import Trainer
 
-NETWORK: dict[str, Any] = {"widths": [4, 4, 4, 4, 4], "depth": 1, "squeezed": 2, "hidden": 4, "sample_rate": 22050}
+NETWORK: dict[str, Any] = {
+    "widths": [4, 4, 4, 4, 4],
+    "depth": 1,
+    "squeezed": 2,
+    "hidden": 4,
+    "sample_rate": 22050,
+}
 """The real network at its smallest."""
 TIMINGS = ("excerpts_per_second", "loader_wait")
 
