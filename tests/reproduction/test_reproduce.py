@@ -124,7 +124,9 @@ def test_smoke_runs_every_row_of_every_table(tmp_path: Path) -> None:
         assert {row for row, _ in ours} >= set(table.rows)
         for row in table.rows:
             values = [ours[row, column] for column in table.columns]
-            assert any(value is not None for value in values), f"{name}: {row} was not measured"
+            # two steps may leave a network silent, which has no score but a reason
+            silent = [note for note in content["notes"] if note.startswith(f"{row}: 1 of 1 songs")]
+            assert silent or any(value is not None for value in values), f"{name}: {row}"
         assert all(one["verdict"] == "not testable" for one in content["claims"])
     index = (tmp_path / "index.md").read_text(encoding="utf-8")
     assert all(f"[{name}]({name}.md)" in index for name in tables())

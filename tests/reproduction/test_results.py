@@ -14,7 +14,7 @@ from stemwise.evaluation.significance import delong, wilcoxon
 from stemwise.evaluation.tables import summary, to_frame
 from stemwise.reproduction.claims import claims
 from stemwise.reproduction.experiments import experiment
-from stemwise.reproduction.measures import Measured, series_of
+from stemwise.reproduction.measures import Measured, _without_scores, series_of
 from stemwise.reproduction.published import tables
 from stemwise.reproduction.report import Report
 from stemwise.reproduction.results import Results
@@ -149,3 +149,15 @@ def test_the_page_tells_published_ours_and_difference(rng: np.random.Generator) 
     told = report.to_json()
     assert told["cells"][0]["songs"] == results.series("independent", "sdr_vocals")
     assert {one["verdict"] for one in told["claims"]} <= {"held", "not held"}
+
+
+def test_songs_without_scores_are_counted_with_their_reason() -> None:
+    def scored(name: str, value: float, reason: str | None) -> TrackScores:
+        score = Score("bass", "b+d", "SDR v3", (0.0,), 9.0, (value,), (-30.0,), (reason,))
+        return TrackScores(name, "test", (score,))
+
+    dead = "estimate of drums is silent"
+    tracks = [scored("a", 3.0, None), scored("b", math.nan, dead), scored("c", math.nan, dead)]
+    told = "2 of 3 songs have no score of some source (estimate of drums is silent)"
+    assert _without_scores(tracks) == told
+    assert _without_scores(tracks[:1]) == ""

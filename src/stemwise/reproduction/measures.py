@@ -55,7 +55,7 @@ class Measured:
         pooled: values that all songs give together, by (target, metric).
         frames: scores and labels (frame,) by target, for tests of AU-ROCs.
         facts: of trainings, by name.
-        reason: why there is nothing, where there is nothing.
+        reason: why something is missing, where something is.
     """
 
     songs: dict[tuple[str, str], Series] = field(default_factory=dict)
@@ -177,6 +177,7 @@ def _separation(
         if broken:
             raise EvaluationError(broken[0].sentence)
         found.songs = series_of(scored)
+        found.reason = _without_scores(scored)
     if task.magnitudes:
         assert isinstance(estimator, Networks)
         found.songs["", "magnitude MSE"] = {
@@ -211,6 +212,22 @@ def series_of(scored: Sequence[TrackScores]) -> dict[tuple[str, str], Series]:
                 series = found.setdefault(("vocals", "RMS in silence v3"), {})
                 series[track.name] = float(np.mean(silent))
     return found
+
+
+def _without_scores(scored: Sequence[TrackScores]) -> str:
+    """How many songs have no score of some source, and the usual reason; "" where all have."""
+    reasons = []
+    for track in scored:
+        lost = [
+            score.reasons[0]
+            for score in track.scores
+            if score.metric.startswith("SDR") and all(map(math.isnan, score.values))
+        ]
+        reasons += [one or "undefined" for one in lost[:1]]
+    if not reasons:
+        return ""
+    usual = max(reasons, key=reasons.count)
+    return f"{len(reasons)} of {len(scored)} songs have no score of some source ({usual})"
 
 
 def _linear(level: float) -> float:
