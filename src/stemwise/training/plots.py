@@ -22,7 +22,7 @@ FORMATS = ("png", "svg", "pdf")
 # Okabe and Ito's colours, which colour-blind readers tell apart; markers tell the rest
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999933", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_NO_TASKS = ("total", "gradient", "rate", "excerpts_per_second", "loader_wait", "gpu_busy")
+_TASKS = ("separation", "activity")
 _TITLES = {
     "loss": "Loss, weighted sum",
     "separation": "Separation loss",
@@ -45,6 +45,8 @@ _PANEL = (4.0, 2.7)  # inches
 _COLUMNS = 3
 _MEMORY = 0.03
 """Share of a run that a smoothed curve looks back on."""
+_FEWEST = 5.0
+"""Points that it looks back on at least, where there are four times as many."""
 Floats = NDArray[np.float64]
 
 
@@ -57,7 +59,8 @@ class Curve:
 
     def smoothed(self) -> Floats:
         """Exponential averages of the values so far, (point,), without a bias at the start."""
-        keep = 1 - 1 / max(1.0, _MEMORY * len(self.values))
+        count = len(self.values)
+        keep = 1 - 1 / max(1.0, _MEMORY * count, min(_FEWEST, count / 4))
         total, weight, averages = 0.0, 0.0, np.empty_like(self.values)
         for index, value in enumerate(self.values):
             total, weight = keep * total + value, keep * weight + 1
@@ -145,7 +148,7 @@ def _usual(curves: Mapping[str, Curves]) -> list[str]:
     """The loss, the tasks, and mean SDR and AUROC of validation."""
     names: list[str] = []
     for one in curves.values():
-        tasks = [n for n in one.train if n not in _NO_TASKS and not n.startswith("weight/")]
+        tasks = [n for n in one.train if n.partition("/")[0] in _TASKS]
         names += ["loss"] if len(tasks) != 1 else []  # that of a single task is its own
         names += [*tasks, *(n for n in one.validation if n == "sdr" or n.startswith("auroc"))]
     order = ["loss", "separation", "activity", "sdr", "auroc"]
@@ -216,6 +219,7 @@ def _panel(axis: Axes, name: str, curves: Mapping[str, Curves]) -> None:
             shown.append(validation.values)
     _limits(axis, np.concatenate(shown), logarithmic=head in _WIDE)
     axis.set_title(_TITLES.get(head, head) + (f": {rest}" if rest else ""))
+    axis.locator_params(axis="x", integer=True)
     axis.xaxis.set_major_formatter(_steps)
     axis.set_xlabel("step")
     axis.grid(color="0.88", linewidth=0.7)
