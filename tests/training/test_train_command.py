@@ -13,6 +13,7 @@ from short_runs import NETWORK, command, rows_of, state_of, write_recipe
 from stemwise import models
 from stemwise.cli import run
 from stemwise.training.checkpoint import list_checkpoints
+from stemwise.training.log import read_log
 
 CPU = ("-d", "cpu")
 
@@ -190,10 +191,11 @@ def test_a_model_is_tuned_by_its_own_recipe(
     assert len(list_checkpoints(out / "checkpoints")) == 2
 
 
-def test_songs_without_labels_tune_separation(
-    songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("stored", [False, True])
+def test_songs_without_labels(
+    songs: Path, tmp_path: Path, stored: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What most people have; the model's own recipe gives activity a weight."""
+    """What most people have. Files get labels from their stems, a store teaches separation."""
     file = write_recipe(tmp_path / "r.yaml", steps=1, validation={"best": {"when": "auroc"}})
     assert run(command(file, songs, tmp_path / "first", "validation.seconds=0.5")) == 0
     for song in songs.glob("train/*"):
@@ -201,14 +203,28 @@ def test_songs_without_labels_tune_separation(
         for stem in song.glob("*.wav"):
             (tmp_path / "mine" / song.name / stem.name).symlink_to(stem)
     out, model = tmp_path / "out", str(tmp_path / "first" / "last.safetensors")
-    arguments = ["fine-tune", model, "--data", str(tmp_path / "mine"), "-o", str(out), *CPU]
+    mine = str(tmp_path / "mine")
+    if stored:
+        assert run(["prepare", "folder", mine, str(tmp_path / "store"), "--workers", "1"]) == 0
+        mine = str(tmp_path / "store")
+    arguments = ["fine-tune", model, "--data", mine, "-o", str(out), *CPU]
     capsys.readouterr()
-    assert run([*arguments, "steps=1", "validation.excerpts=1", "validation.seconds=0.5"]) == 0
-    assert "the songs have no activity labels: only separation is learnt" in capsys.readouterr().err
+    short = ["validation.excerpts=1", "validation.seconds=0.5", "log_every=1"]
+    assert run([*arguments, "steps=1", *short]) == 0
+    said = capsys.readouterr().err
     recipe = yaml.safe_load((out / "recipe.yaml").read_text())
-    assert recipe["weighting"]["weights"] == {"separation": 1.0, "activity": 0.0}
-    assert recipe["validation"]["best"] == {"best": "sdr"}
-    assert (out / "best.safetensors").is_file()
+    figures = {name for _, _, row in read_log(out / "log.csv") for name in row}
+    if stored:
+        assert "the songs have no activity labels: only separation is learnt" in said
+        assert recipe["weighting"]["weights"] == {"separation": 1.0, "activity": 0.0}
+        assert recipe["validation"]["best"] == {"best": "sdr"}
+        assert (out / "best.safetensors").is_file()
+    else:
+        assert "they are made from the stems" in said
+        assert recipe["weighting"]["weights"]["activity"] > 0
+        assert "activity" in figures
+    assert run(["train", "--resume", str(out), "steps=2", *CPU]) == 0
+    assert state_of(out)["step"] == 2
 
 
 def test_stems_that_the_folder_lacks_are_named(

@@ -7,7 +7,7 @@ with labels only. What a track does not have is absent from it, never a zero.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -167,6 +167,20 @@ class Track:
             self.mixture or whole,
             self.activity,
         )
+
+
+class SelfLabelled(Track):
+    """A track without label file whose labels are made from its stems when first asked for."""
+
+    @cached_property
+    def labels(self) -> Activity:
+        """See `labels_from_stems`; all stems are read once for it."""
+        return labels_from_stems(self)
+
+    @classmethod
+    def of(cls, track: Track) -> SelfLabelled:
+        """The track as it is, but for its labels."""
+        return cls(**{one.name: getattr(track, one.name) for one in fields(track)})
 
 
 def labels_from_stems(song: Song) -> Activity:

@@ -18,7 +18,7 @@ from stemwise.training.losses import ACTIVITY
 from stemwise.training.recipe import load_recipe
 from stemwise.training.roles import teaches
 from stemwise.training.sections import Recipe
-from stemwise.training.start import Start, hold_out
+from stemwise.training.start import Start, hold_out, label_by_stems
 
 _BASE = "fine-tune"
 _SLOWER = 0.1
@@ -31,6 +31,10 @@ _SAME = ("batch", "objective", "weighting", "precision", "channels_last")
 _NO_LABELS = (
     "the songs have no activity labels: only separation is learnt, and when sources play is judged "
     "by the network as it then is (`stemwise prepare --labels` makes labels from stems)"
+)
+_FROM_STEMS = (
+    "the songs have no activity labels: they are made from the stems whenever the run starts "
+    "(`stemwise prepare --labels` makes them once)"
 )
 
 
@@ -70,10 +74,18 @@ def prepare_fine_tuning(
     notes = []
     labelled = any(teaches(song, separator, frozenset([ACTIVITY])) for song in songs)
     if separator.activity_sources and not labelled:
-        derived |= _without_activity(derived)
-        notes.append(_NO_LABELS)
+        by_stems = any(_says_by_stems(song, separator) for song in songs)
+        derived |= {} if by_stems else _without_activity(derived)
+        notes.append(_FROM_STEMS if by_stems else _NO_LABELS)
+    start = Start(data, {}, held_out, labelled=notes == [_FROM_STEMS])
     changes = [f"{key}={json.dumps(value)}" for key, value in derived.items()]
-    return load_recipe(_BASE, [*changes, *overrides]), Start(data, {}, held_out), notes
+    return load_recipe(_BASE, [*changes, *overrides]), start, notes
+
+
+def _says_by_stems(song: Song, separator: Separator) -> bool:
+    """Whether a song's stems tell when the network's sources play."""
+    having = all(source in song.stems for source in separator.activity_sources)
+    return having and label_by_stems(song) is not song
 
 
 def _own(recipe: Mapping[str, Any]) -> dict[str, Any]:
