@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from short_runs import command, recipe, state_of, write_recipe
 from stemwise.cli import run
@@ -102,6 +105,63 @@ def test_a_blend_with_a_task_that_the_network_lacks(songs: Path) -> None:
     with pytest.raises(RecipeError, match=r"'joint-unet' says nothing: set weighting\.alpha=1"):
         training_loader(half, network, sets)
     training_loader(recipe(data=sections, weighting={"name": "blend", "alpha": 1}), network, sets)
+
+
+def test_mixtures_of_one_stem_alone(songs: Path) -> None:
+    """A network of one source needs what else plays; else it learns that all is vocals."""
+    separator = build("open-unmix", ["vocals"], sample_rate=22050, hidden=8, activity=False)
+    tracks = {"songs": read_folder(songs, "train")}
+    with pytest.raises(RecipeError, match="mixtures of 'vocals' alone leave nothing"):
+        training_loader(recipe(data={"seconds": 0.5}), separator, tracks)
+    mixed = recipe(data={"seconds": 0.5, "mix": ["vocals", "bass"]})
+    assert training_loader(mixed, separator, tracks).load(0).stems.shape[1] == 2
+
+
+def test_songs_that_are_too_short_are_named(
+    songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_recipe(tmp_path / "r.yaml", steps=1)
+    short = tmp_path / "songs" / "train" / "short"
+    shutil.copytree(songs, tmp_path / "songs")
+    short.mkdir()
+    for stem in ("vocals", "drums", "bass", "other"):
+        soundfile.write(short / f"{stem}.wav", np.zeros((2000, 2)), 22050)
+    assert run(command(file, tmp_path / "songs", tmp_path / "out")) == 0
+    said = capsys.readouterr().err
+    assert "1 of the training songs are shorter than an excerpt of 0.5 s and left out" in said
+    assert "train/short" in said
+
+
+def test_a_best_model_that_no_validation_chose(
+    songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The held-out songs have no labels, so no AU-ROC."""
+    shutil.copytree(songs, tmp_path / "songs")
+    for labels in (tmp_path / "songs").glob("validation/*/activity.csv"):
+        labels.unlink()
+    file = write_recipe(tmp_path / "r.yaml", steps=1, validation={"best": {"when": "auroc"}})
+    more = ["validation.excerpts=1", "validation.seconds=0.5"]
+    assert run(command(file, tmp_path / "songs", tmp_path / "out", *more)) == 0
+    said = capsys.readouterr().err
+    assert "no validation gave auroc, so there is no when.safetensors" in said
+
+
+def test_excerpts_of_validation_that_no_song_has(
+    songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_recipe(tmp_path / "r.yaml", validation={"seconds": 60.0})
+    assert run(command(file, songs, tmp_path / "out")) == 1
+    assert "no held-out song is 60 s long: lower validation.seconds" in capsys.readouterr().err
+
+
+def test_a_damaged_recipe_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text("name: [a\nsteps: 3\n")
+    assert run(command(file, tmp_path, tmp_path / "out")) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "is not valid YAML in line 2" in line
 
 
 def test_roles_without_turns(tiny: Separator, songs: Path) -> None:

@@ -188,7 +188,10 @@ def test_chunks_with_a_silent_source_are_dropped(tiny: Separator) -> None:
 def test_networks_that_take_any_length_get_what_is_asked_for() -> None:
     """Open-Unmix's pieces of 300 frames are for its Wiener filter, not for training."""
     separator = small("open-unmix", sources=["vocals"], activity=False)
-    made = song("a", stems=("vocals",), seconds=3.0)
+    made = song("a", stems=("vocals", "drums"), seconds=3.0)
     made.sample_rate = separator.sample_rate
-    batch = loader(separator, recipe(), songs=[made]).load(0)
+    mixed = recipe()
+    data = mixed.data.model_copy(update={"mix": ("vocals", "drums")})
+    mixed = mixed.model_copy(update={"data": data})
+    batch = loader(separator, mixed, songs=[made]).load(0)
     assert 0 <= batch.stems.shape[-1] - 0.4 * separator.sample_rate < 256

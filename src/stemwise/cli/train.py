@@ -122,6 +122,13 @@ def run_recipe(
     first = trainer.hardware.first
     if first:
         start.write(out)
+        if trainer.too_short:
+            shown = ", ".join(trainer.too_short[:3]) + (" ..." if trainer.too_short[3:] else "")
+            typer.echo(
+                f"{len(trainer.too_short)} of the training songs are shorter than an excerpt of "
+                f"{recipe.data.seconds:g} s and left out: {shown}",
+                err=True,
+            )
         for note in notes:
             typer.echo(note, err=True)
         if trainer.changed:
@@ -131,6 +138,15 @@ def run_recipe(
     if first:
         state = "finished" if result.finished else f"stopped; --resume {out} continues"
         typer.echo(f"{state} at step {result.step}: {result.model}")
+        absent = [name for name in recipe.validation.best if name not in result.models]
+        if absent and held_out:
+            figures = ", ".join(recipe.validation.best[name] for name in absent)
+            typer.echo(
+                f"no validation gave {figures}, so there is no {', '.join(absent)}.safetensors: "
+                "hold out songs that have what it takes, or name another figure in "
+                "validation.best",
+                err=True,
+            )
 
 
 def _continued(

@@ -188,6 +188,11 @@ class Separator(nn.Module, ABC):
         """
         return self.network.own_parameters(source) if isinstance(self.network, Divided) else []
 
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """Parameters that are no single source's own."""
+        own = {id(one) for source in self.sources for one in self.own_parameters(source)}
+        return [parameter for parameter in self.parameters() if id(parameter) not in own]
+
     @property
     def training_targets(self) -> Mapping[str, Sequence[str]]:
         """What training asks for, by name: each the sum of some sources, of none: silence."""

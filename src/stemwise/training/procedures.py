@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stemwise.data.batch import Batch
 from stemwise.errors import RecipeError
@@ -106,8 +106,8 @@ class Interleaved(Procedure):
         return sources
 
     def step(self, learner: Learner, batches: Sequence[Batch]) -> dict[str, float]:
-        """See the class; losses and "gradient" are means over the batches of the round."""
-        return _mean([self._turn(learner, batch) for batch in batches])
+        """See the class; "total" is that of the round, all else a mean over its batches."""
+        return _round([self._turn(learner, batch) for batch in batches])
 
     def _turn(self, learner: Learner, batch: Batch) -> dict[str, float]:
         source = _source(batch, learner.mix)
@@ -120,7 +120,7 @@ class Independent(Interleaved):
 
     def check(self, separator: Separator) -> None:
         """Raise RecipeError where the sources' networks share anything."""
-        if shared_parameters(separator):
+        if separator.shared_parameters():
             raise RecipeError(
                 f"the procedure 'independent' trains a network per source, but the sources of this "
                 f"'{separator.kind}' share parameters: use 'interleaved', or options that give "
@@ -136,20 +136,14 @@ class InterleavedAccumulated(Interleaved):
 
     def step(self, learner: Learner, batches: Sequence[Batch]) -> dict[str, float]:
         """See the class; "gradient" is that of the shared parts."""
-        figures = _mean([self._turn(learner, batch) for batch in batches])
-        shared = shared_parameters(learner.separator)
+        figures = _round([self._turn(learner, batch) for batch in batches])
+        shared = learner.separator.shared_parameters()
         return {**figures, **learner.update({}, batches, shared)}
 
     def _turn(self, learner: Learner, batch: Batch) -> dict[str, float]:
         source = _source(batch, learner.mix)
         figures, prepared = _descend(learner, batch, source)
         return learner.update(figures, [prepared], learner.separator.own_parameters(source))
-
-
-def shared_parameters(separator: Separator) -> list[nn.Parameter]:
-    """Parameters that are no single source's own."""
-    own = {id(one) for source in separator.sources for one in separator.own_parameters(source)}
-    return [parameter for parameter in separator.parameters() if id(parameter) not in own]
 
 
 def _descend(learner: Learner, batch: Batch, source: str) -> tuple[dict[str, Tensor], Batch]:
@@ -183,11 +177,12 @@ def _activity_only(losses: Losses) -> Losses:
     return replace(losses, supervised=torch.zeros_like(losses.supervised))
 
 
-def _mean(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of every figure over those who have it."""
+def _round(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Figures of a round: totals add up to it, as those of all sources in one batch would."""
     names = dict.fromkeys(name for one in figures for name in one)
     found = {name: [one[name] for one in figures if name in one] for name in names}
-    return {name: sum(values) / len(values) for name, values in found.items()}
+    means = {name: sum(values) / len(values) for name, values in found.items()}
+    return {**means, "total": sum(found["total"])}
 
 
 PROCEDURES: dict[str, type[Procedure]] = {

@@ -87,7 +87,7 @@ def _parsed(recipe: str | Path) -> tuple[dict[str, Any], str | Path | None]:
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise RecipeError(f"recipe {recipe} is not valid YAML: {error}") from error
+        raise RecipeError(f"recipe {recipe} is not valid YAML{_where(error)}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"recipe {recipe} must be a mapping of keys to values")
     base = values.pop("extends", None)
@@ -141,6 +141,13 @@ def _override(values: Mapping[str, Any], delta: dict[str, Any], override: str) -
         section[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"the value of '{override}' is not valid YAML") from error
+
+
+def _where(error: yaml.YAMLError) -> str:
+    """What a YAML parser stumbled over, and in which line."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    place = f" in line {mark.line + 1}" if mark is not None else ""
+    return place + (f": {problem}" if problem else "")
 
 
 def _explain(error: ValidationError) -> str:

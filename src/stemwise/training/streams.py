@@ -32,6 +32,8 @@ __all__ = ["Sets", "epoch_steps", "songs_of", "training_loader", "validation_loa
 
 _HOLDING_OUT = ("chunks", "independent")
 """Sampling schemes that keep a part of the training songs for validation."""
+_FROM_STEMS = ("random", "non-silent-source", "chunks")
+"""Sampling schemes that make mixtures of the stems in `data.mix`, or of the separator's sources."""
 _FROM_OTHERS = ("pool-mix", "non-vocal-replacement")
 """Sampling schemes in which songs without stems of the separator's sources have a part."""
 
@@ -93,6 +95,12 @@ def validation_loader(
         sets = songs if isinstance(songs, Mapping) else {"songs": songs}
         stream = _random_excerpts(recipe, separator, sets)
     return Loader(stream, min(recipe.batch, section.excerpts), workers=1, ahead=2)
+
+
+def too_short(recipe: Recipe, separator: Separator, sets: Sets) -> list[str]:
+    """Names of the training songs that are left out because an excerpt is longer."""
+    samples = _samples(separator, recipe.data.seconds)
+    return [song.name for song in songs_of(sets) if song.samples < samples]
 
 
 def epoch_steps(recipe: Recipe, loader: Loader, sets: Sets) -> int:
@@ -181,6 +189,11 @@ def _check_sampling(recipe: Recipe, separator: Separator) -> None:
         raise RecipeError(
             f"the procedure '{recipe.procedure}' needs a database for every source: set "
             "data.sampling.name=independent"
+        )
+    if len(mixed) == 1 and sampling.name in _FROM_STEMS:
+        raise RecipeError(
+            f"mixtures of '{mixed[0]}' alone leave nothing to separate it from: name the stems "
+            "that mixtures are made of in data.mix"
         )
     if independent and recipe.procedure == "alternating":
         raise RecipeError("'alternating' cannot have a database per source: use another sampling")
@@ -288,6 +301,11 @@ def _random_excerpts(recipe: Recipe, separator: Separator, sets: Sets) -> Excerp
     )
     tasks, mix = wanted_tasks(recipe, separator), _mix(recipe, separator)
     grouped = _regrouped(recipe, sets)
+    if not any(song.samples >= _samples(separator, section.seconds) for song in songs_of(grouped)):
+        raise DataError(
+            f"no held-out song is {section.seconds:g} s long: lower validation.seconds, or hold "
+            "out longer songs"
+        )
     kept = _usable(separator, grouped, section.seconds, tasks, scheme)
     if not songs_of(kept):
         raise DataError(

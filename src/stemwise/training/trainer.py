@@ -51,6 +51,7 @@ from stemwise.training.streams import (
     Sets,
     epoch_steps,
     songs_of,
+    too_short,
     training_loader,
     validation_loader,
 )
@@ -219,6 +220,7 @@ class Trainer:
         check_figures(recipe.validation.best, separator)
         rank, world = self.hardware.rank, self.hardware.world
         self.loader = training_loader(recipe, separator, sets, rank=rank, world=world)
+        self.too_short = too_short(recipe, separator, sets)
         self.epoch_steps = epoch_steps(recipe, self.loader, sets)
         self.validation: Loader | None = None
         if validation or recipe.validation.held_out:
@@ -309,8 +311,8 @@ class Trainer:
             figures = self.procedure.step(self.learner, batches)
         except NotFiniteError as error:
             raise NotFiniteError(
-                f"step {self.step + 1}: {error}: look at these songs or lower the learning rate, "
-                "and resume from the newest checkpoint, which is as it was"
+                f"step {self.step + 1}: {error}: look at these songs or lower the learning rate; "
+                "checkpoints are as they were"
             ) from error
         self.step += 1
         self.hardware.average_statistics(self.separator)

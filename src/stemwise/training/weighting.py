@@ -57,10 +57,7 @@ class Moment:
         shared: Callable[[Tensor], Tensor] | None = None,
     ) -> Moment:
         """The moment of a prepared batch, in training or (without gradients) in validation."""
-        common: list[nn.Parameter] = []
-        if torch.is_grad_enabled():
-            own = {id(p) for name in separator.sources for p in separator.own_parameters(name)}
-            common = [p for p in separator.parameters() if id(p) not in own]
+        common = separator.shared_parameters() if torch.is_grad_enabled() else []
         return cls(batch, history, separator.sources, common, shared)
 
 
