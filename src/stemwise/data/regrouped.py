@@ -37,16 +37,11 @@ def regroup(song: Song, groups: Mapping[str, Sequence[str]]) -> Song:
     return Regrouped(song, stems)
 
 
-class Regrouped:
-    """A song whose stems are sums of another's; see `data.track.Song`.
+class SongView:
+    """What a song shown with other stems or labels keeps; see `data.track.Song`."""
 
-    song: what is read. parts: per stem, the stems of `song` whose sum it is.
-    """
-
-    def __init__(self, song: Song, parts: Mapping[str, tuple[str, ...]]) -> None:
-        self.song, self.parts = song, dict(parts)
-        self._levels: dict[str, NDArray[np.float32]] = {}
-        self._labels: tuple[Activity, Activity] | None = None
+    def __init__(self, song: Song) -> None:
+        self.song = song
 
     @property
     def name(self) -> str:
@@ -67,6 +62,23 @@ class Regrouped:
     def samples(self) -> int:
         """Length in samples."""
         return self.song.samples
+
+    def read_mixture(self, start: int, samples: int) -> NDArray[np.float32]:
+        """Stereo samples [start, start + samples) of the mixture as float32 (channel, sample)."""
+        return self.song.read_mixture(start, samples)
+
+
+class Regrouped(SongView):
+    """A song whose stems are sums of another's.
+
+    song: what is read. parts: per stem, the stems of `song` whose sum it is.
+    """
+
+    def __init__(self, song: Song, parts: Mapping[str, tuple[str, ...]]) -> None:
+        super().__init__(song)
+        self.parts = dict(parts)
+        self._levels: dict[str, NDArray[np.float32]] = {}
+        self._labels: tuple[Activity, Activity] | None = None
 
     @property
     def stems(self) -> Collection[str]:
@@ -90,10 +102,6 @@ class Regrouped:
         for part in others:
             total = total + self.song.read_stem(part, start, samples)
         return total
-
-    def read_mixture(self, start: int, samples: int) -> NDArray[np.float32]:
-        """The same of the song's mixture."""
-        return self.song.read_mixture(start, samples)
 
     def active_level(self, source: str) -> float | None:
         """RMS of a stem over its non-silent 0.1 s blocks; None if all silent."""

@@ -7,7 +7,7 @@ training, validation and test. Sets that have labels only get songs whose stems 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,9 @@ import numpy as np
 from stemwise.activity import Activity
 from stemwise.data.places import Place
 from stemwise.data.reading import make_track
+from stemwise.data.regrouped import SongView
 from stemwise.data.store import StoredTrack
-from stemwise.data.track import Part, Song, Track
+from stemwise.data.track import Part, Track
 from stemwise.errors import DataError
 from stemwise.reproduction.experiments import FOUR, TARGETS
 from stemwise.reproduction.scales import Scale
@@ -201,31 +202,8 @@ def overlapping(songs: int, sets: Sequence[str]) -> bool:
     return songs < FEWEST * len(canonical)
 
 
-@dataclass(frozen=True)
-class LabelOnly:
+class LabelOnly(SongView):
     """A song whose stems are hidden: its mixture, and labels of vocals."""
-
-    song: Song
-
-    @property
-    def name(self) -> str:
-        """Unique within its data set."""
-        return self.song.name
-
-    @property
-    def split(self) -> str:
-        """Of the song."""
-        return self.song.split
-
-    @property
-    def sample_rate(self) -> int:
-        """In hertz."""
-        return self.song.sample_rate
-
-    @property
-    def samples(self) -> int:
-        """Length in samples."""
-        return self.song.samples
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -243,10 +221,6 @@ class LabelOnly:
     def read_stem(self, source: str, start: int, samples: int) -> np.ndarray:
         """Raises DataError: there is none."""
         raise DataError(f"{self.name} has no stem of '{source}': it only has labels here")
-
-    def read_mixture(self, start: int, samples: int) -> np.ndarray:
-        """Stereo samples [start, start + samples) as float32 (channel, sample)."""
-        return self.song.read_mixture(start, samples)
 
     def active_level(self, source: str) -> float | None:
         """None: no stem is known."""

@@ -55,7 +55,16 @@ def masked_distance(masks: Tensor, mixture: Tensor, stems: Tensor, complex_weigh
     return distance
 
 
-class _MagnitudeDistance(torch.autograd.Function):
+class _Scaled(torch.autograd.Function):
+    """What has left its gradient with respect to the masks behind, per excerpt and source."""
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grads[0][..., None, None, None], None, None, None
+
+
+class _MagnitudeDistance(_Scaled):
     @staticmethod
     def forward(ctx: Any, masks: Tensor, mixture: Tensor, stems: Tensor, squared: bool) -> Tensor:
         magnitude = mixture.abs().unsqueeze(1)
@@ -69,11 +78,6 @@ class _MagnitudeDistance(torch.autograd.Function):
             gradient = difference.sign_().mul_(magnitude).div_(count)
         ctx.save_for_backward(gradient)
         return total / count
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * grads[0][..., None, None, None], None, None, None
 
 
 def masked_magnitude_distance(
@@ -89,7 +93,7 @@ def masked_magnitude_distance(
     return distance
 
 
-class _ComplexDistance(torch.autograd.Function):
+class _ComplexDistance(_Scaled):
     @staticmethod
     def forward(ctx: Any, masks: Tensor, mixture: Tensor, stems: Tensor, squared: bool) -> Tensor:
         mixture = mixture.unsqueeze(1)
@@ -105,11 +109,6 @@ class _ComplexDistance(torch.autograd.Function):
             gradient.div_(distance.clamp_min_(1e-12)).div_(count)
         ctx.save_for_backward(gradient)
         return total / count
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * grads[0][..., None, None, None], None, None, None
 
 
 def masked_complex_distance(
