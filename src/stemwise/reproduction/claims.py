@@ -92,7 +92,8 @@ def described(one: Difference) -> str:
         return f"{names}: {shown}"
     chance = " too few to tell from chance" if one.test != "DeLong" and one.pairs < FEWEST else ""
     star = "*" if one.p < SIGNIFICANT else ""
-    return f"{names}: {shown} (p = {one.p:.2g}{star}, {one.pairs} {counted}{chance})"
+    p = "p < 1e-6" if one.p < 1e-6 else f"p = {one.p:.2g}"
+    return f"{names}: {shown} ({p}{star}, {one.pairs} {counted}{chance})"
 
 
 def _all_above(values: Sequence[float]) -> bool:

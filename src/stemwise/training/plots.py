@@ -150,7 +150,10 @@ def _usual(curves: Mapping[str, Curves]) -> list[str]:
     for one in curves.values():
         tasks = [n for n in one.train if n.partition("/")[0] in _TASKS]
         names += ["loss"] if len(tasks) != 1 else []  # that of a single task is its own
-        names += [*tasks, *(n for n in one.validation if n == "sdr" or n.startswith("auroc"))]
+        areas = [name for name in one.validation if name.startswith("auroc/")]
+        sums = [name for name in ("sdr", "auroc") if name in one.validation]
+        # the mean of one source is that source
+        names += [*tasks, *sums, *(areas if len(areas) > 1 else [])]
     order = ["loss", "separation", "activity", "sdr", "auroc"]
     unique = list(dict.fromkeys(names))
     places = {
