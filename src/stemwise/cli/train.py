@@ -8,33 +8,47 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stemwise.cli.options import Device
+
 if TYPE_CHECKING:
     from stemwise.training.sections import Recipe
     from stemwise.training.start import Start
+
+
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        metavar="SET",
+        help="Training songs: a store, a folder, KIND=ROOT or NAME=SET; repeatable.",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe.")
+]
+Out = Annotated[
+    Path | None, typer.Option("-o", "--out", help="Folder for checkpoints, logs and models.")
+]
+Processes = Annotated[
+    int, typer.Option("--devices", min=1, help="Processes of this machine that train together.")
+]
+Minutes = Annotated[
+    float | None, typer.Option(min=0, help="Stop after this time; train --resume continues.")
+]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard logs.")]
 
 
 def train(
     recipe: Annotated[
         str | None, typer.Argument(help="Recipe: a YAML file or a name, e.g. band.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe.")
-    ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--data",
-            metavar="SET",
-            help="Training songs: a store, a folder, KIND=ROOT or NAME=SET; repeatable.",
-        ),
-    ] = None,
+    overrides: Overrides = None,
+    data: Data = None,
     validation: Annotated[
         list[str] | None,
         typer.Option(metavar="SET", help="Held-out songs [the split validation of --data]."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Folder for checkpoints, logs and models.")
-    ] = None,
+    out: Out = None,
     scale: Annotated[
         str, typer.Option(help="Size of the run: full, or one that the recipe has, e.g. small.")
     ] = "full",
@@ -47,16 +61,10 @@ def train(
     new_tracks: Annotated[
         bool, typer.Option("--new-tracks", help="With --resume: accept changed training tracks.")
     ] = False,
-    device: Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda ...")] = "auto",
-    devices: Annotated[
-        int, typer.Option(min=1, help="Processes of this machine that train together.")
-    ] = 1,
-    minutes: Annotated[
-        float | None, typer.Option(min=0, help="Stop after this time; --resume continues.")
-    ] = None,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write TensorBoard logs.")
-    ] = False,
+    device: Device = "auto",
+    devices: Processes = 1,
+    minutes: Minutes = None,
+    tensorboard: TensorBoard = False,
 ) -> None:
     """Train a recipe on stores or folders of tracks (<track>/<source>.wav or .flac)."""
     from stemwise.training.recipe import load_recipe
