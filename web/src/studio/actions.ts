@@ -1,0 +1,57 @@
+/** What can be done with a song; refusals are told in the server's words. */
+
+import { type Job, Refusal, cancelJob, deleteJob, retryJob } from "./api";
+import { part, write } from "./dom";
+import type { Jobs } from "./jobs";
+import { tell } from "./news";
+import { title } from "./words";
+
+export class Actions {
+  private readonly dialog = part<HTMLDialogElement>("confirm");
+  private doomed: Job | null = null;
+
+  constructor(private readonly jobs: Jobs) {
+    this.dialog.addEventListener("close", () => {
+      const job = this.doomed;
+      this.doomed = null;
+      if (this.dialog.returnValue === "delete" && job !== null) void this.delete(job);
+    });
+  }
+
+  cancel(job: Job): void {
+    void this.attempt(() => cancelJob(job.id));
+  }
+
+  retry(job: Job): void {
+    void this.attempt(() => retryJob(job.id));
+  }
+
+  /** Delete a song and what was made of it, if that is confirmed. */
+  remove(job: Job): void {
+    this.doomed = job;
+    write(part("confirm-name"), title(job.name));
+    this.dialog.returnValue = "";
+    this.dialog.showModal();
+  }
+
+  private async delete(job: Job): Promise<void> {
+    const deleted = await this.attempt(() => deleteJob(job.id), [404]);
+    if (!deleted) return;
+    this.jobs.drop(job.id);
+    if (location.hash === `#${job.id}`) location.hash = "";
+    tell(`${title(job.name)} was deleted.`);
+  }
+
+  /** `fine`: statuses that are as good as success. */
+  private async attempt(call: () => Promise<unknown>, fine: number[] = []): Promise<boolean> {
+    try {
+      await call();
+      return true;
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      if (fine.includes(error.status)) return true;
+      tell(error.message, true);
+      return false;
+    }
+  }
+}

@@ -1,0 +1,159 @@
+/** The studio: drops become uploads, uploads become jobs, and the address says which song is open. */
+
+import "../theme.css";
+import "./studio.css";
+import { Actions } from "./actions";
+import { Refusal } from "./api";
+import { Choices } from "./choices";
+import { part, write } from "./dom";
+import { watchDrops } from "./dropping";
+import { Jobs, type Transition } from "./jobs";
+import { tell } from "./news";
+import { isActive } from "./progress";
+import { Queue } from "./queue";
+import { SongView } from "./song";
+import { type Arrival, type Upload, Uploads } from "./uploads";
+import { percent, songs, title } from "./words";
+
+const NAME = "stemwise studio";
+const jobs = new Jobs();
+const uploads = new Uploads();
+const choices = new Choices();
+const actions = new Actions(jobs);
+const queue = new Queue(jobs, uploads, actions);
+const song = new SongView(jobs, actions);
+
+/** The id in the address, so that a reload and a bookmark open the same song. */
+function openId(): string | null {
+  return location.hash.length > 1 ? location.hash.slice(1) : null;
+}
+
+async function take(files: File[]): Promise<void> {
+  if (files.length === 0 || jobs.link === "locked") return;
+  try {
+    await choices.load();
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    tell(error.message, true);
+    return;
+  }
+  const order = choices.order();
+  if (order === null) return;
+  uploads.add(files, order);
+  tell(files.length === 1 ? `${title(files[0]!.name)} was added.` : `${songs(files.length)} were added.`);
+  if (files.length > 1) location.hash = "";
+}
+
+function navigate(focus: boolean): void {
+  const id = openId();
+  part("home").hidden = id !== null;
+  part("song").hidden = id === null;
+  song.open(id, focus);
+  if (focus && id === null) part("home-title").focus();
+  if (focus) window.scrollTo(0, 0);
+  show();
+}
+
+function show(): void {
+  const locked = jobs.link === "locked";
+  part("locked").hidden = !locked;
+  part("views").hidden = locked;
+  part("banner").hidden = jobs.link !== "offline";
+  queue.update();
+  song.update();
+  showActivity();
+}
+
+/** What goes on, in the header and in the title of the window. */
+function showActivity(): void {
+  const id = openId();
+  const open = id === null ? undefined : jobs.get(id);
+  const active = jobs.list().filter(isActive);
+  const running = active.find((job) => job.state === "running");
+  const count = active.length + uploads.list.filter((one) => one.state !== "failed").length;
+  const share = running?.progress ?? null;
+  const pill = part("activity");
+  pill.hidden = count === 0;
+  const figure = share === null ? "" : `, ${percent(share)}`;
+  write(part("activity-text"), `${songs(count)} under way${figure}`);
+  const name = open === undefined ? NAME : `${title(open.name)} – ${NAME}`;
+  document.title = share === null ? name : `${percent(share)} – ${name}`;
+}
+
+function moved({ job }: Transition): void {
+  const name = title(job.name);
+  if (job.state === "running") tell(`Separating ${name}.`);
+  if (job.state === "done") tell(`${name} is ready.`);
+  if (job.state === "failed") tell(`${name} failed: ${job.error ?? "no reason was given."}`);
+  if (job.state === "cancelled") tell(`${name} was cancelled.`);
+}
+
+function loadChoices(): void {
+  choices.load().catch((error: unknown) => {
+    // a link that is down or locked is told of by the banner or the form, and tried again
+    if (!(error instanceof Refusal)) throw error;
+  });
+}
+
+function watch(): void {
+  jobs.addEventListener("change", () => {
+    if (jobs.link === "online") loadChoices();
+    show();
+  });
+  jobs.addEventListener("moved", (event) => moved((event as CustomEvent<Transition>).detail));
+  uploads.addEventListener("change", show);
+  uploads.addEventListener("arrived", (event) => {
+    const { job, alone } = (event as CustomEvent<Arrival>).detail;
+    jobs.put(job);
+    if (alone && openId() === null) location.hash = job.id;
+  });
+  uploads.addEventListener("refused", (event) => {
+    const upload = (event as CustomEvent<Upload>).detail;
+    tell(`${title(upload.file.name)}: ${upload.sentence ?? ""}`);
+  });
+  window.addEventListener("hashchange", () => navigate(true));
+  window.addEventListener("beforeunload", (event) => {
+    if (uploads.busy) event.preventDefault();
+  });
+  // a computer that slept may hold a stream that is dead without knowing
+  window.addEventListener("online", () => jobs.connect());
+}
+
+function listen(): void {
+  const files = part<HTMLInputElement>("files");
+  part("choose").addEventListener("click", (event) => {
+    event.stopPropagation();
+    files.click();
+  });
+  part("drop").addEventListener("click", () => files.click());
+  files.addEventListener("change", () => {
+    void take([...(files.files ?? [])]);
+    files.value = "";
+  });
+  watchDrops((dropped) => void take(dropped));
+  part("reconnect").addEventListener("click", () => jobs.connect());
+  part("unlock").addEventListener("submit", (event) => {
+    event.preventDefault();
+    void enter();
+  });
+}
+
+async function enter(): Promise<void> {
+  const field = part<HTMLInputElement>("token");
+  const complaint = part("token-error");
+  complaint.hidden = true;
+  try {
+    await jobs.unlock(field.value.trim());
+    field.value = "";
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    write(complaint, error.status === 401 ? "This is not the token of this studio." : error.message);
+    complaint.hidden = false;
+    field.focus();
+  }
+}
+
+watch();
+listen();
+navigate(false);
+jobs.connect();
