@@ -110,6 +110,7 @@ def test_two_processes_learn_what_one_does(partly: Path, tmp_path: Path) -> None
     ends = launch(arguments, as_torchrun())
     assert [status for status, _ in ends] == [0, 0], ends
     assert ends[1][1] == "", "the first process alone tells"
+    assert "process group" not in ends[0][1]
     for name in runs:
         one, two = (rows_of(tmp_path / f"{name}-{count}") for count in (1, 2))
         assert [row[:2] for row in one] == [row[:2] for row in two]

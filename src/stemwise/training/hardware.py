@@ -14,6 +14,7 @@ with gradients, moments and averages are 3 GB, and updates of single sources nee
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -90,6 +91,7 @@ class Hardware:
             strategy = DDPStrategy(timeout=_PATIENCE)
             self.fabric = Fabric(devices=local, num_nodes=nodes, strategy=strategy, **wanted)
             self.fabric.launch()
+            atexit.register(_part)
         self.device: torch.device = self.fabric.device
         self.rank, self.world = self.fabric.global_rank, self.fabric.world_size
 
@@ -221,6 +223,12 @@ def _together() -> Iterator[None]:
             "another process of this run has ended or no longer answers: see what it said; the "
             f"newest checkpoint resumes on any number of processes ({reason})"
         ) from error
+
+
+def _part() -> None:
+    """End the threads of the process group, which otherwise may abort a process that is done."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _started() -> tuple[int, int, ClusterEnvironment] | None:
