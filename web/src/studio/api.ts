@@ -41,6 +41,7 @@ export interface Model {
 
 /** What is wanted of a song. */
 export interface Order {
+  /** Empty: the server's default. */
   model: string;
   /** Empty: all that the model has. */
   stems: string[];
@@ -149,7 +150,8 @@ export function sendSong(file: File, order: Order, progress: (share: number) => 
 }
 
 function query(name: string, order: Order): URLSearchParams {
-  const parameters = new URLSearchParams({ name, model: order.model, gate: order.gate });
+  const parameters = new URLSearchParams({ name, gate: order.gate });
+  if (order.model) parameters.set("model", order.model);
   if (order.stems.length > 0) parameters.set("stems", order.stems.join(","));
   return parameters;
 }

@@ -36,7 +36,8 @@ export class Choices {
     this.show();
   }
 
-  /** The order, or null where no stem is chosen, which the page then says. */
+  /** The order, or null where no stem is chosen, which the page then says. A song need not wait
+   * until the models are known: the server has a default. */
   order(): Order | null {
     const stems = [...this.wanted].filter(([, box]) => box.checked).map(([stem]) => stem);
     if (this.wanted.size > 0 && stems.length === 0) {

@@ -4,7 +4,6 @@ import type { Multitrack, Track } from "../player/multitrack";
 import type { Player } from "../player/player";
 import { path } from "./api";
 import { icon, make, write } from "./dom";
-import { list } from "./words";
 
 interface Format {
   label: string;
@@ -37,6 +36,7 @@ export class Downloads {
   private readonly format: HTMLSelectElement;
   private readonly links: { link: HTMLAnchorElement; address: () => string }[] = [];
   private readonly mix = make("p", { class: "mix", id: "mix" });
+  private readonly meters = new Map<string, Meter>();
   private readonly stems: Track[];
 
   constructor(
@@ -60,7 +60,8 @@ export class Downloads {
     for (const { link, address } of this.links) link.href = address();
     const gains = this.player.gains();
     const silent = this.stems.every((stem) => (gains[stem.name] ?? 1) === 0);
-    write(this.mix, silent ? "Every stem is muted." : this.mixInWords(gains));
+    write(this.mix, this.mixInWords(silent));
+    for (const [stem, meter] of this.meters) meter.show(gains[stem] ?? 1);
     const mix = this.element.querySelector<HTMLAnchorElement>(".mix-link");
     if (silent) mix?.removeAttribute("href");
     mix?.setAttribute("aria-disabled", String(silent));
@@ -105,13 +106,19 @@ export class Downloads {
       { class: "card" },
       make("h3", {}, "Your mix"),
       this.mix,
-      make("p", { class: "hint" }, "With the volumes that the player has now, in the same format."),
+      make("ul", { class: "meters" }, ...this.stems.map((stem) => this.meter(stem))),
       make(
         "p",
         { class: "row" },
-        this.link(remix, "button mix-link", icon("download"), "Mix"),
+        this.link(remix, "button mix-link", icon("download"), "This mix"),
       ),
     );
+  }
+
+  private meter(stem: Track): HTMLElement {
+    const meter = new Meter(stem);
+    this.meters.set(stem.name, meter);
+    return meter.element;
   }
 
   private moreCard(): HTMLElement {
@@ -134,17 +141,12 @@ export class Downloads {
     );
   }
 
-  private mixInWords(gains: Record<string, number>): string {
-    const named = (test: (gain: number) => boolean): string[] =>
-      this.stems.map((stem) => stem.name).filter((name) => test(gains[name] ?? 1));
-    const parts = [
-      ...named((gain) => gain !== 1 && gain !== 0).map((name) => `${name} ${level(gains[name]!)}`),
-    ];
-    const muted = named((gain) => gain === 0);
-    if (muted.length > 0) parts.push(`without ${list(muted)}`);
-    const text = parts.length === 0 ? "All stems as in the song" : parts.join(", ");
+  private mixInWords(silent: boolean): string {
     const only = this.player.onlyActive();
-    return only === null ? `${upper(text)}.` : `${upper(text)}, only where ${only} plays.`;
+    if (silent) return "Every stem is muted.";
+    return only === null
+      ? "With the volumes that the player has now:"
+      : `With these volumes, but only where ${only} plays:`;
   }
 
   private link(
@@ -181,10 +183,22 @@ function formatSelect(changed: () => void): HTMLSelectElement {
   return select;
 }
 
-function level(gain: number): string {
-  return `at ${Math.round(gain * 100)} %`;
-}
+/** A stem's share in the mix; louder than in the song is told by the figure alone. */
+class Meter {
+  readonly element: HTMLElement;
+  private readonly bar = make("span", { class: "meter-bar" });
+  private readonly figure = make("span", { class: "meter-figure" });
 
-function upper(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  constructor(stem: Track) {
+    const name = make("span", { class: "meter-name" }, stem.name);
+    const scale = make("span", { class: "meter-scale", "aria-hidden": "true" }, this.bar);
+    const colour = String(stem.colour);
+    this.element = make("li", { class: "meter", "data-colour": colour }, name, scale, this.figure);
+  }
+
+  show(gain: number): void {
+    this.bar.style.width = `${Math.min(1, gain) * 100}%`;
+    write(this.figure, gain === 0 ? "muted" : `${Math.round(gain * 100)} %`);
+    this.element.classList.toggle("muted", gain === 0);
+  }
 }

@@ -20,6 +20,8 @@ export class Jobs extends EventTarget {
   private readonly byId = new Map<string, Job>();
   /** An answer that was on its way must not bring back what is gone. */
   private readonly gone = new Set<string>();
+  /** Told of by an event since the list was asked for, which therefore knows less of them. */
+  private readonly fresh = new Set<string>();
   private source: EventSource | null = null;
   private timer = 0;
   private failures = 0;
@@ -41,7 +43,11 @@ export class Jobs extends EventTarget {
     this.source?.close();
     const source = new EventSource("/api/events");
     this.source = source;
-    source.addEventListener("job", (event) => this.put(JSON.parse(event.data) as Job));
+    source.addEventListener("job", (event) => {
+      const job = JSON.parse(event.data) as Job;
+      this.fresh.add(job.id);
+      this.put(job);
+    });
     source.addEventListener("deleted", (event) =>
       this.drop((JSON.parse(event.data) as { id: string }).id),
     );
@@ -58,7 +64,12 @@ export class Jobs extends EventTarget {
     this.connect();
   }
 
-  put(job: Job): void {
+  /** A job that was just made, unless its events were faster than the answer. */
+  add(job: Job): void {
+    if (!this.byId.has(job.id)) this.put(job);
+  }
+
+  private put(job: Job): void {
     if (this.gone.has(job.id)) return;
     const before = this.byId.get(job.id);
     this.byId.set(job.id, job);
@@ -84,6 +95,7 @@ export class Jobs extends EventTarget {
 
   /** Read the whole list; where the stream has ended, begin another after a while. */
   private async read(again = false): Promise<void> {
+    this.fresh.clear();
     try {
       const jobs = await listJobs();
       this.failures = again ? this.failures + 1 : 0;
@@ -102,8 +114,9 @@ export class Jobs extends EventTarget {
 
   private replace(jobs: Job[]): void {
     const present = new Set(jobs.map((job) => job.id));
-    for (const id of [...this.byId.keys()].filter((id) => !present.has(id))) this.byId.delete(id);
-    for (const job of jobs) this.put(job);
+    const known = (id: string): boolean => present.has(id) || this.fresh.has(id);
+    for (const id of [...this.byId.keys()].filter((id) => !known(id))) this.byId.delete(id);
+    for (const job of jobs.filter((job) => !this.fresh.has(job.id))) this.put(job);
     this.known = true;
   }
 

@@ -28,15 +28,8 @@ function openId(): string | null {
   return location.hash.length > 1 ? location.hash.slice(1) : null;
 }
 
-async function take(files: File[]): Promise<void> {
+function take(files: File[]): void {
   if (files.length === 0 || jobs.link === "locked") return;
-  try {
-    await choices.load();
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    tell(error.message, true);
-    return;
-  }
   const order = choices.order();
   if (order === null) return;
   uploads.add(files, order);
@@ -74,8 +67,8 @@ function showActivity(): void {
   const share = running?.progress ?? null;
   const pill = part("activity");
   pill.hidden = count === 0;
-  const figure = share === null ? "" : `, ${percent(share)}`;
-  write(part("activity-text"), `${songs(count)} under way${figure}`);
+  write(part("activity-count"), songs(count));
+  write(part("activity-share"), share === null ? "" : `, ${percent(share)}`);
   const name = open === undefined ? NAME : `${title(open.name)} – ${NAME}`;
   document.title = share === null ? name : `${percent(share)} – ${name}`;
 }
@@ -104,7 +97,7 @@ function watch(): void {
   uploads.addEventListener("change", show);
   uploads.addEventListener("arrived", (event) => {
     const { job, alone } = (event as CustomEvent<Arrival>).detail;
-    jobs.put(job);
+    jobs.add(job);
     if (alone && openId() === null) location.hash = job.id;
   });
   uploads.addEventListener("refused", (event) => {
@@ -127,10 +120,10 @@ function listen(): void {
   });
   part("drop").addEventListener("click", () => files.click());
   files.addEventListener("change", () => {
-    void take([...(files.files ?? [])]);
+    take([...(files.files ?? [])]);
     files.value = "";
   });
-  watchDrops((dropped) => void take(dropped));
+  watchDrops(take);
   part("reconnect").addEventListener("click", () => jobs.connect());
   part("unlock").addEventListener("submit", (event) => {
     event.preventDefault();

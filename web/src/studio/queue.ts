@@ -97,7 +97,7 @@ export class Queue {
       name,
       state: failed ? "failed" : "uploading",
       note: failed ? "Not added" : uploadNote(upload),
-      share: upload.state === "sending" ? upload.sent : undefined,
+      share: upload.state === "sending" ? (upload.sent < 1 ? upload.sent : null) : undefined,
       sentence: upload.sentence,
       href: null,
     });

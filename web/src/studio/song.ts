@@ -131,6 +131,7 @@ function facts(job: Job): string {
 class Progress {
   readonly element = make("div", { class: "card progress-card" });
   private readonly head = make("p", { class: "progress-head" });
+  private readonly lanes = lanes();
   private readonly bar = make("progress", { max: "1", "aria-label": "Progress" });
   private readonly detail = make("p", { class: "progress-detail" });
   private readonly sentence = make("p", { class: "song-sentence" });
@@ -146,19 +147,33 @@ class Progress {
       retry.addEventListener("click", () => actions.retry(job));
       buttons.append(retry, iconButton("delete", "Delete", () => actions.remove(job)));
     }
-    this.element.append(this.head, this.bar, this.detail, this.sentence, buttons);
+    const parts = [this.lanes, this.head, this.bar, this.detail, this.sentence, buttons];
+    this.element.append(...parts);
     this.show(job);
   }
 
   show(job: Job): void {
     this.element.dataset.state = job.state;
     write(this.head, heading(job));
+    this.lanes.hidden = !isActive(job);
+    this.lanes.style.setProperty("--done", String(job.progress ?? 0));
     this.bar.hidden = !isActive(job);
     setBar(this.bar, job.state === "queued" ? 0 : job.progress);
     write(this.detail, detail(job));
     write(this.sentence, job.error ?? "");
     this.sentence.hidden = job.error === null;
   }
+}
+
+/** Lanes that gain their colours from left to right. */
+function lanes(): HTMLElement {
+  const drawing = part<HTMLTemplateElement>("lanes").content;
+  const layers = ["to-do", "done"].map((layer) => {
+    const copy = make("div", { class: layer });
+    copy.append(drawing.cloneNode(true));
+    return copy;
+  });
+  return make("div", { class: "lanes", "aria-hidden": "true" }, ...layers);
 }
 
 function heading(job: Job): string {
