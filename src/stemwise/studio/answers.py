@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stemwise.studio.jobs import Job, Jobs
 
-_EXAMPLE = {
+_EXAMPLE: dict[str, Any] = {
     "id": "q0mXv3cB1vJ8Zr5yTn2KdA",
     "name": "song.mp3",
     "model": "band",

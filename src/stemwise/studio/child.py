@@ -9,13 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
-
-STOPPED = "stopped"
-"""Exit status of a child whose parent has gone."""
 
 
 class ChildDied(Exception):  # noqa: N818  # the parent's code decides what it means
@@ -35,6 +33,19 @@ def _how(code: int | None) -> str:
         return f"signal {-code}"
 
 
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Processes begun in here never hear of Ctrl-C, which reaches all of a terminal."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Child:
     """A process that runs `target(connection, *arguments)`; a new interpreter, not a fork."""
 
@@ -44,7 +55,8 @@ class Child:
         self._process = context.Process(
             target=target, args=(theirs, *arguments), name=name, daemon=True
         )
-        self._process.start()
+        with _no_interrupts():
+            self._process.start()
         theirs.close()
 
     @property
@@ -87,7 +99,7 @@ class Messages:
     """
 
     def __init__(self, pipe: Connection, urgent: Callable[[Any], bool] | None = None) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be blocked
         self._pipe, self._urgent = pipe, urgent or (lambda message: False)
         self._queue: list[Any] = []
         self._ready = threading.Condition()

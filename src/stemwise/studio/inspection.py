@@ -1,4 +1,4 @@
-"""Looking into uploads in a process of its own: a file that crashes a decoder harms nothing else."""
+"""Looking into uploads in a process of its own: a file that crashes a decoder harms no other."""
 
 from __future__ import annotations
 
@@ -57,14 +57,23 @@ class Inspector:
         self._lock = threading.Lock()
         self._child: Child | None = None
 
+    def start(self) -> None:
+        """Start the process before it is needed."""
+        with self._lock:
+            self._started()
+
+    def _started(self) -> Child:
+        if self._child is None:
+            self._child = Child(main, name="inspector")
+        return self._child
+
     def inspect(self, path: Path, name: str) -> Facts:
         """Facts of an upload that is shown as `name`. Raises NotAudio."""
         with self._lock:
-            if self._child is None:
-                self._child = Child(main, name="inspector")
             try:
-                self._child.send(str(path))
-                answer = self._child.receive(self._timeout)
+                child = self._started()
+                child.send(str(path))
+                answer = child.receive(self._timeout)
             except ChildDied as error:
                 self._end()
                 raise NotAudio(f"{name} is damaged: reading it crashed the decoder.") from error

@@ -242,4 +242,7 @@ class Jobs:
 
 
 def _job(row: dict[str, Any]) -> Job:
-    return Job(**{k: tuple(json.loads(v)) if k in _LISTS else v for k, v in row.items()})
+    values: dict[str, Any] = {
+        name: tuple(json.loads(value)) if name in _LISTS else value for name, value in row.items()
+    }
+    return Job(**values)

@@ -72,5 +72,5 @@ def file_name(text: str) -> str:
 def attachment(name: str) -> str:
     """The Content-Disposition of a download (RFC 6266, RFC 8187)."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    plain = re.sub(r'[^A-Za-z0-9 ._()\[\]-]', "_", plain).strip() or "download"
+    plain = re.sub(r"[^A-Za-z0-9 ._()\[\]-]", "_", plain).strip() or "download"
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

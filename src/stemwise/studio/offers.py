@@ -129,5 +129,5 @@ def _key(model: Candidate) -> tuple[str | int, ...]:
 
 
 def _offer(item: dict[str, Any]) -> Offer:
-    lists = ("sources", "activity_sources")
-    return Offer(**{k: tuple(v) if k in lists else v for k, v in item.items()})
+    sources, activity = tuple(item["sources"]), tuple(item["activity_sources"])
+    return Offer(item["name"], item["path"], item["description"], sources, activity)

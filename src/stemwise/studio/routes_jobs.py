@@ -194,9 +194,7 @@ async def retry_job(job: Known, studio: Here) -> dict[str, Any]:
     return job_answer(queued, studio.jobs)
 
 
-@router.delete(
-    "/jobs/{id}", tags=["jobs"], status_code=204, responses=problems(404, 422)
-)
+@router.delete("/jobs/{id}", tags=["jobs"], status_code=204, responses=problems(404, 422))
 async def delete_job(job: Known, studio: Here) -> None:
     """Remove a job with its song and everything made of it; a running one is stopped."""
     await run_in_threadpool(studio.delete, job.id)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import ExitStack
+from pathlib import Path
+from shutil import rmtree
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from stemwise.errors import ModelError
 from stemwise.studio.answers import job_answer, refuse
+from stemwise.studio.downloads import Make, Maker, unused
 from stemwise.studio.events import Hub, Listener, message
-from stemwise.studio.folders import Folders
+from stemwise.studio.folders import Folders, size
 from stemwise.studio.inspection import Facts, Inspector, NotAudio
 from stemwise.studio.jobs import ENDED, Job, Jobs
 from stemwise.studio.names import display_name, new_id
@@ -44,6 +47,7 @@ class Studio:
         self.incoming = Incoming(settings, self.folders)
         self.supervisor = Supervisor(settings, self.folders, self.jobs)
         self._inspector = Inspector()
+        self._maker = Maker()
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper")
         self.jobs.listen(self._publish)
@@ -54,15 +58,20 @@ class Studio:
         self.jobs.recover()
         self.hub.start(loop)
         self.supervisor.start(self._candidates)
+        self._inspector.start()
         self._keeper.start()
 
     def close(self) -> None:
-        """Stop all work and release the folder."""
+        """Stop all work and release the folder; a second call does nothing."""
+        if self._closing.is_set():
+            return
         self._closing.set()
+        self.hub.close()
         self.supervisor.close()
         if self._keeper.ident is not None:
             self._keeper.join()
         self._inspector.close()
+        self._maker.close()
         self.jobs.close()
         self._open.close()
 
@@ -72,7 +81,7 @@ class Studio:
             waiting = asyncio.shield(asyncio.wrap_future(self.supervisor.offers))
             return await asyncio.wait_for(waiting, _PATIENCE)
         except asyncio.TimeoutError as error:
-            raise refuse(503, "The studio is still starting: try again.", Retry_After="5") from error
+            raise refuse(503, "The studio is still starting.", Retry_After="5") from error
         except StudioError as error:
             raise refuse(503, str(error), Retry_After="60") from error
 
@@ -91,7 +100,7 @@ class Studio:
             raise refuse(422, str(error)) from error
         if gate != "off" and not offered[model].activity_sources:
             raise refuse(422, f"The model {model!r} tells no activity, so gate must be off.")
-        self._check_room(declared_length(request) or 0)
+        await run_in_threadpool(self.make_room, declared_length(request) or 0)
         if self.incoming.active >= self.settings.uploads:
             raise refuse(429, "Too many songs arrive at this moment: try again.", Retry_After="10")
         if len(self.jobs.queue()) + self.incoming.active >= self.settings.queue:
@@ -107,42 +116,73 @@ class Studio:
     ) -> Job:
         id = new_id()
         part = self.folders.arriving(id)
-        size = await self.incoming.receive(request, part)
+        length = await self.incoming.receive(request, part)
         try:
             facts = await run_in_threadpool(self._inspector.inspect, part, name)
-            self._check_room(_needed(facts, len(stems)))
+            await run_in_threadpool(self.make_room, length + _needed(facts, len(stems)))
             await run_in_threadpool(self._place, id)
         except NotAudio as error:
             raise refuse(415, str(error)) from error
         finally:
             part.unlink(missing_ok=True)
         now = self.jobs.clock()
-        job = Job(id, name, model, stems, gate, now, now, seconds_total=facts.duration, size=size)
+        job = Job(id, name, model, stems, gate, now, now, seconds_total=facts.duration, size=length)
         return await run_in_threadpool(self.jobs.add, job)
 
     def _place(self, id: str) -> None:
         self.folders.job(id).mkdir(mode=0o700)
         self.folders.arriving(id).rename(self.folders.upload(id))
 
-    def _check_room(self, needed: int) -> None:
-        """Raise 413 or 507 unless `needed` more bytes have a place."""
+    def make_room(self, needed: int, keeping: str = "") -> None:
+        """Remove downloads that can be made again until `needed` bytes have a place.
+
+        keeping: the job whose downloads stay. Raises 507 where that is not enough.
+        """
+        problem = self._no_room(needed)
+        for job in self.jobs.all():
+            if problem is None:
+                return
+            made = self.folders.made(job.id)
+            if job.id == keeping or not made.is_dir():
+                continue
+            if unused(made) and not self._maker.busy(made):
+                rmtree(made, ignore_errors=True)
+                self.jobs.change(job.id, size=self.folders.size(job.id))
+                problem = self._no_room(needed)
+        if problem is not None:
+            raise refuse(507, problem)
+
+    def _no_room(self, needed: int) -> str | None:
         settings = self.settings
         if self.folders.free() < needed + settings.reserve:
-            raise refuse(507, "There is too little room on the disk for this song: free some.")
+            return "There is too little room on the disk for this song: free some."
         if settings.quota is not None:
             used = sum(job.size for job in self.jobs.all())
             if used + needed > settings.quota:
-                raise refuse(
-                    507,
-                    f"The studio may use {settings.quota / GIGABYTE:g} GB, and this song needs "
-                    "more than is left: delete songs.",
+                return (
+                    f"The studio may use {settings.quota / GIGABYTE:g} GB, and this needs more "
+                    "than is left: delete songs."
                 )
+        return None
 
     def check_length(self, request: Request) -> None:
         """Raise 413 for a body that says itself that it is too large."""
         length = declared_length(request)
         if length is not None and length > self.settings.max_upload:
             raise too_large(self.settings.max_upload)
+
+    async def make(self, job: Job, key: str, make: Make) -> Path:
+        """A folder of files made from a job's masters. Raises 507 and what `make` raises."""
+        folders = self.folders
+        masters, made = folders.masters(job.id), folders.made(job.id)
+        if not (made / key).is_dir():
+            needed = await run_in_threadpool(size, masters)
+            await run_in_threadpool(self.make_room, needed, job.id)
+        folder = await self._maker.made(masters, made, key, make)
+        now = await run_in_threadpool(folders.size, job.id)
+        if now != job.size:
+            await run_in_threadpool(self.jobs.change, job.id, only=("done",), size=now)
+        return folder
 
     def find(self, id: str) -> Job | None:
         """The job of an id that a client sent."""
@@ -219,5 +259,3 @@ class Studio:
 def _needed(facts: Facts, stems: int) -> int:
     """Bytes of the masters of a song: four per sample, of every stem and the mixture."""
     return round((facts.duration or 0) * facts.sample_rate * facts.channels * 4 * (stems + 1))
-
-

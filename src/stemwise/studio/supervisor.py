@@ -9,11 +9,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from stemwise.studio import worker
 from stemwise.studio.child import Child, ChildDied
 from stemwise.studio.folders import Folders
 from stemwise.studio.jobs import Job, Jobs
+from stemwise.studio.names import title
 from stemwise.studio.offers import Candidate, Offer, Remembered, default
 from stemwise.studio.settings import Settings, StudioError
 
@@ -21,8 +23,6 @@ GRACE = 2.0
 """Seconds in which the worker may stop by itself; after that its process is ended."""
 _POLL = 0.1
 _START = 600.0
-_SEPARATION = 0.97
-"""Share of the progress; the rest is what follows: mixture, pictures, files."""
 
 
 class Supervisor:
@@ -155,7 +155,7 @@ class _Slot:
         folders, jobs = self._all._folders, self._all._jobs
         self._all._cancelled.discard(job.id)
         now = jobs.clock()
-        common = {
+        common: dict[str, Any] = {
             "finished": now,
             "expires": now + self._all._settings.keep,
             "size": folders.size(job.id),
@@ -169,7 +169,7 @@ class _Slot:
                 warnings=outcome.warnings,
                 seconds_done=outcome.seconds,
                 seconds_total=outcome.seconds,
-                speed=outcome.seconds / max(now - (job.started or now), 1e-3),
+                speed=outcome.speed,
                 **common,
             )
         elif outcome.sentence is None:
@@ -190,7 +190,9 @@ class _Slot:
         song = self._all._folders.upload(job.id)
         started = time.monotonic()
         child.send(
-            worker.Task(job.id, song, work, job.model, offer.path, job.stems, job.gate)
+            worker.Task(
+                job.id, song, work, title(job.name), job.model, offer.path, job.stems, job.gate
+            )
         )
         self._first = None
         asked: float | None = None
@@ -227,9 +229,6 @@ class _Slot:
         return None
 
     def _tell(self, job: Job, progress: worker.Progress, elapsed: float) -> None:
-        share = None
-        if progress.total:
-            share = _SEPARATION * min(1.0, progress.done / progress.total)
         if self._first is None:
             self._first = elapsed, progress.done  # before it, the model may have been loaded
         since, done = elapsed - self._first[0], progress.done - self._first[1]
@@ -237,6 +236,6 @@ class _Slot:
             job.id,
             seconds_done=progress.done,
             seconds_total=progress.total,
-            progress=share,
+            progress=progress.share,
             speed=done / since if since > 0 and done > 0 else None,
         )

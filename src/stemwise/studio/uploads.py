@@ -6,7 +6,7 @@ import asyncio
 import errno
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -46,10 +46,9 @@ async def draining(request: Request) -> AsyncIterator[None]:
     try:
         yield
     except Exception:
-        try:
+        # the answer is sent whether or not the client gets to read it
+        with suppress(asyncio.TimeoutError, ClientDisconnect):
             await asyncio.wait_for(_drain(request), _DRAIN_SECONDS)
-        except (asyncio.TimeoutError, ClientDisconnect, RuntimeError):
-            pass  # the answer is sent whether or not the client gets to read it
         raise
 
 

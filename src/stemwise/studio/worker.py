@@ -21,6 +21,7 @@ from stemwise.errors import AudioWarning, Cancelled, StemwiseError
 from stemwise.studio.child import Messages
 from stemwise.studio.masters import MASTER, MIXTURE, Masters, decode, master
 from stemwise.studio.offers import Candidate, Offer, describe
+from stemwise.studio.pictures import picture
 
 if TYPE_CHECKING:
     from stemwise.models import Separator
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _TOLD_EVERY = 0.2
 """Seconds between two messages on progress."""
+_SEPARATION, _MIXTURE = 0.9, 0.93
+"""Share of all work that is done after the separation, and after decoding the mixture."""
 _NICE = 5
 """The server must answer while all cores separate."""
 
@@ -36,12 +39,13 @@ _NICE = 5
 class Task:
     """What the worker is to do: separate `song` into the folder `target`, which exists.
 
-    name: of the model, as users know it; model: its checkpoint.
+    title: of the song, for people. name: of the model, as users know it; model: its checkpoint.
     """
 
     id: str
     song: Path
     target: Path
+    title: str
     name: str
     model: str
     stems: tuple[str, ...]
@@ -71,18 +75,23 @@ class Ready:
 
 @dataclass(frozen=True)
 class Progress:
-    """Seconds of song that are separated, and the song's seconds where they are known."""
+    """Seconds of song that are separated, the song's seconds, and the share of all work, 0 to 1.
+
+    total and share are None where the file does not tell its length.
+    """
 
     done: float
     total: float | None
+    share: float | None
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The masters are there."""
+    """The masters are there. seconds: of song; speed: of its separation, in times real time."""
 
     warnings: tuple[str, ...]
     seconds: float
+    speed: float
 
 
 @dataclass(frozen=True)
@@ -170,9 +179,7 @@ class Worker:
 
         engine = self._engine(task.model, task.gate)
         lengths: list[int] = []
-        output = Output(
-            task.target, MASTER, task.stems, filename="{stem}.{ext}", clip_mode="none"
-        )
+        output = Output(task.target, MASTER, task.stems, filename="{stem}.{ext}", clip_mode="none")
         result = separate_file(
             cast("Engine", _Counted(engine, lengths)),
             task.song,
@@ -180,9 +187,10 @@ class Worker:
             progress=self._progress,
             cancel=self._cancel,
         )
+        self._tell(result.duration, result.duration, _SEPARATION)
         self._check()
         tags, cover = decode(task.song, master(task.target, MIXTURE))
-        Masters(
+        masters = Masters(
             model=task.name,
             network=engine.separator.kind,
             gate=task.gate,
@@ -193,9 +201,13 @@ class Worker:
             elapsed=result.elapsed,
             blocks=tuple(lengths),
             tags=tags,
-        ).save(task.target, result.activity, cover)
+        )
+        masters.save(task.target, result.activity, cover)
+        self._tell(result.duration, result.duration, _MIXTURE)
+        told = tuple(_unnamed(one, task.song) for one in result.warnings)
+        picture(task.target, task.id, task.title, masters, result.activity, told, self._cancel)
         self._check()
-        return Finished(tuple(_unnamed(one, task.song) for one in result.warnings), result.duration)
+        return Finished(told, result.duration, result.duration / max(result.elapsed, 1e-9))
 
     def _engine(self, model: str, gate: str) -> Engine:
         """The engine of a model, which is loaded unless it was the last one."""
@@ -213,9 +225,13 @@ class Worker:
 
     def _progress(self, done: float, total: float | None) -> None:
         now = time.monotonic()
-        if now - self._told >= _TOLD_EVERY or done == total:
+        if now - self._told >= _TOLD_EVERY:
             self._told = now
-            self._messages.send(Progress(done, total))
+            share = _SEPARATION * min(1.0, done / total) if total else None
+            self._tell(done, total, share)
+
+    def _tell(self, done: float, total: float | None, share: float | None) -> None:
+        self._messages.send(Progress(done, total, share))
 
     def _check(self) -> None:
         if self._cancel.is_set():
