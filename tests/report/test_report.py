@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import base64
-import html
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
-import numpy as np
 import pytest
+from noise_songs import RATE, STEMS, make_activity, make_song
 
 from stemwise.activity import Activity
-from stemwise.audio import Audio, read, write
+from stemwise.audio import read
 from stemwise.errors import AudioError, OutputError
 from stemwise.report import page, write_report
-
-RATE = 44100
-STEMS = ("vocals", "drums")
 
 
 class Page(HTMLParser):
@@ -55,29 +53,6 @@ class Page(HTMLParser):
         return [a for t, a in self.elements if t == tag and wanted.items() <= a.items()]
 
 
-def make_song(
-    folder: Path, samples: int = 3 * RATE, rate: int = RATE, channels: int = 2, gain: float = 0.25
-) -> tuple[Path, dict[str, Path]]:
-    """A mixture and two stems of noise that sum to it; the second stem has half the amplitude."""
-    rng = np.random.default_rng(0)
-    vocals = rng.uniform(-gain, gain, (channels, samples)).astype(np.float32)
-    parts = {"vocals": vocals, "drums": vocals * np.float32(0.5)}
-    folder.mkdir(exist_ok=True)
-    paths = {name: folder / f"{name}.wav" for name in parts}
-    for name, path in paths.items():
-        write(path, Audio(parts[name], rate))
-    mixture = folder / "mixture.wav"
-    write(mixture, Audio(vocals * np.float32(1.5), rate))
-    return mixture, paths
-
-
-def make_activity(duration: float, stems: tuple[str, ...] = STEMS) -> Activity:
-    """The first stem plays in the first half, the second in the last quarter."""
-    spans = [(0.0, duration / 2), (duration * 3 / 4, duration + 1)]
-    segments = {name: [span] for name, span in zip(stems, spans, strict=True)}
-    return Activity.from_segments(segments, duration, frame_rate=50.0)
-
-
 def make_page(folder: Path, title: str = "Song", **song: float) -> tuple[Path, str, Page]:
     mixture, stems = make_song(folder, **song)  # type: ignore[arg-type]
     path = write_report(
@@ -92,6 +67,18 @@ def make_page(folder: Path, title: str = "Song", **song: float) -> tuple[Path, s
     return path, text, Page(text)
 
 
+def shared(parsed: Page) -> dict[str, Any]:
+    """The multitrack document of a page, as its script completes it."""
+    [text] = [one for one in parsed.texts["script"] if one.startswith("{")]
+    song = json.loads(text)
+    for track in song["tracks"]:
+        url = track["audio"]["url"]
+        if url.startswith("#"):
+            [audio] = parsed.all("audio", id=url[1:])
+            track["audio"]["url"] = audio["src"]
+    return dict(song)
+
+
 def test_page_is_whole_and_self_contained(tmp_path: Path) -> None:
     path, text, parsed = make_page(tmp_path / "song")
     assert path == tmp_path / "song" / "report.html"
@@ -100,49 +87,52 @@ def test_page_is_whole_and_self_contained(tmp_path: Path) -> None:
         for name in ("src", "href", "action", "data", "poster", "srcset"):
             if name in attributes:
                 assert attributes[name].startswith("data:"), f"{tag} loads {attributes[name][:60]}"
-    assert not re.search(r"@import|url\(|https?://(?!www\.w3\.org/2000/svg)", _without_audio(text))
-    assert not re.search(r"\$[a-z{]", re.sub(r"(?s)<script>.*</script>", "", _without_audio(text)))
+    assert not re.search(r"@import|<script[^>]* src=|<link[^>]* href=\"(?!data:)", text)
+    plain = re.sub(r"(?s)<script.*</script>", "", text)
+    assert not re.search(r"\$[a-z{]", plain), "every field is filled in"
+    assert re.findall(r"https?://", re.sub(r"https?%3A//www.w3.org", "", plain)) == []
     identifiers = [a["id"] for _, a in parsed.elements if "id" in a]
     assert len(identifiers) == len(set(identifiers))
+    assert {"player", "multitrack"} <= set(identifiers)
     assert {a["aria-labelledby"] for a in parsed.all("section") if "aria-labelledby" in a} <= set(
         identifiers
     )
+    [policy] = [a["content"] for a in parsed.all("meta") if "http-equiv" in a]
+    assert policy.startswith("default-src 'none';")
+    assert "http" not in policy
 
 
-def _without_audio(text: str) -> str:
-    return re.sub(r"data:audio/ogg;base64,[A-Za-z0-9+/=]+", "", text).replace(
-        "http%3A//www.w3.org/2000/svg", ""
-    )
+def test_the_page_holds_the_players_document(tmp_path: Path) -> None:
+    path, text, parsed = make_page(tmp_path / "song")
+    song = shared(parsed)
+    assert song["title"] == "Song"
+    assert [track["name"] for track in song["tracks"]] == ["mixture", *STEMS]
+    for track in song["tracks"]:
+        assert track["audio"]["kind"] == "embedded"
+        assert text.count(track["audio"]["url"]) == 1, "each copy is in the page once"
+    copy = tmp_path / "copy.opus"
+    copy.write_bytes(base64.b64decode(song["tracks"][1]["audio"]["url"].partition(",")[2]))
+    assert read(copy).samples.shape == (2, 3 * 48000)
+    size = path.stat().st_size / 1e3
+    stated = re.search(r"This page is (\d+) kB and holds all of it", text)
+    assert stated is not None
+    assert int(stated[1]) == pytest.approx(size, abs=1.5)
 
 
-def test_every_recording_has_player_waveform_levels_and_lane(tmp_path: Path) -> None:
+def test_tables_say_it_without_scripts(tmp_path: Path) -> None:
     _, text, parsed = make_page(tmp_path / "song")
-    tracks = [a for a in parsed.all("section") if "data-kind" in a]
-    assert [a["aria-label"] for a in tracks] == ["mixture", "vocals", "drums"]
-    assert [a["data-kind"] for a in tracks] == ["mixture", "stem", "stem"]
-    assert len(parsed.all("audio")) == 3
-    waves = parsed.all("svg", class_="wave")
-    assert [a["aria-label"] for a in waves] == [f"Waveform of {x}" for x in ("mixture", *STEMS)]
-    lanes = [a["aria-label"] for a in parsed.all("svg", class_="lane")]
-    assert lanes == ["vocals plays 50% of the time", "drums plays 25% of the time"]
+    assert parsed.texts["h1"] == ["Song"]
+    assert parsed.texts["p"][0] == "2 stems · 0:03 · 44.1 kHz stereo"
     # uniform noise: peak 0.25 is -12.04 dB, rms 0.25 / sqrt(3) is 4.77 dB less
-    assert parsed.texts["dd"][:5] == ["−8.5 dB", "−13.3 dB", "−12.0 dB", "−16.8 dB", "50\u2009%"]
-    assert "20 × real time" in parsed.texts["dd"]
+    cells = parsed.texts["td"]
+    assert [cells[at] for at in (0, 1, 3)] == ["−8.5 dB", "−13.3 dB", "–"]
+    assert [cells[at] for at in (4, 5, 7)] == ["−12.0 dB", "−16.8 dB", "50\u2009%"]
+    assert re.fullmatch(r"−\d+\.\d LUFS", cells[2])
+    assert len(parsed.all("audio", controls="")) == 3
     assert "0:00.00\u2009–\u20090:01.49" in text  # ends half a frame before
-    assert parsed.all("main")[0]["data-duration"] == "3.000000"
-
-
-def test_embedded_audio_is_the_song(tmp_path: Path) -> None:
-    _, _, parsed = make_page(tmp_path / "song")
-    for number, attributes in enumerate(parsed.all("audio")):
-        copy = tmp_path / f"{number}.opus"
-        copy.write_bytes(base64.b64decode(attributes["src"].partition(",")[2]))
-        audio = read(copy)
-        assert (audio.sample_rate, audio.channels) == (48000, 2)
-        assert audio.samples.shape[1] == 3 * 48000
-        level = (0.375, 0.25, 0.125)[number] / np.sqrt(3)
-        # the encoder leaves out the highest frequencies of the noise
-        assert 0.75 * level < np.sqrt(np.square(audio.samples).mean()) < 1.05 * level
+    assert "once, 50\u2009% of the song" in text
+    assert {"band", "20 × real time"} <= set(parsed.texts["dd"])
+    assert [a for a in parsed.all("ul") if "hidden" in a], "nothing to warn of"
 
 
 def test_titles_and_names_are_escaped_and_unicode(tmp_path: Path) -> None:
@@ -155,57 +145,65 @@ def test_titles_and_names_are_escaped_and_unicode(tmp_path: Path) -> None:
         mixture=mixture,
         stems={stem: stems["vocals"]},
         activity=make_activity(3.0, (stem, "drums")),
-        facts={"Modèle <i>": "a & b"},
+        facts={"Modèle <i>": "a & b </script>"},
+        warnings=["<u>torn</u>"],
     )
     text = path.read_text(encoding="utf-8")
     parsed = Page(text)
     assert parsed.texts["h1"] == [title]
-    assert not parsed.all("b")
-    assert not parsed.all("i")
-    assert text.count("<script>") == text.count("</script>") == 1
-    assert stem in [a.get("aria-label") for a in parsed.all("section")]
-    assert html.escape(stem) in text
+    assert parsed.texts["li"][0] == "<u>torn</u>"
+    assert not [tag for tag, _ in parsed.elements if tag in "biu"]
+    assert text.count("<script") == text.count("</script>") == 3
+    song = shared(parsed)
+    assert (song["title"], song["tracks"][1]["name"]) == (title, stem)
+    assert stem in parsed.texts["figcaption"]
     assert "Modèle <i>" in parsed.texts["dt"]
-
-
-@pytest.mark.parametrize(
-    ("samples", "rate", "channels"),
-    [(1, 44100, 1), (1, 192000, 2), (300, 8000, 1), (44100, 96000, 6), (2000, 48000, 3)],
-)
-def test_odd_songs(tmp_path: Path, samples: int, rate: int, channels: int) -> None:
-    _, _, parsed = make_page(tmp_path / "song", samples=samples, rate=rate, channels=channels)
-    duration = float(parsed.all("main")[0]["data-duration"])
-    assert duration == pytest.approx(samples / rate, abs=1e-6)
-    for attributes in parsed.all("path"):
-        assert not re.search("nan|inf", attributes["d"])
-    for attributes in parsed.all("audio"):
-        copy = tmp_path / "copy.opus"
-        copy.write_bytes(base64.b64decode(attributes["src"].partition(",")[2]))
-        assert read(copy).channels == (channels if channels <= 2 else 1)
 
 
 def test_silence(tmp_path: Path) -> None:
     _, _, parsed = make_page(tmp_path / "song", gain=0.0)
-    assert parsed.texts["dd"][:2] == ["silent", "silent"]
-    outline = parsed.all("path", class_="peaks")[0]["d"]
-    heights = {point.split()[1] for point in re.split("[MLZ]", outline) if point}
-    assert heights == {"49.5", "50.5"}
+    assert parsed.texts["td"][:3] == ["silent", "–", "–"]
 
 
-def test_stems_without_activity_have_no_lane(tmp_path: Path) -> None:
+def test_stems_without_activity(tmp_path: Path) -> None:
     mixture, stems = make_song(tmp_path / "song")
+    files = {"vocals": stems["vocals"], "no_vocals": stems["drums"]}
     path = write_report(
         tmp_path / "song",
         title="Song",
         mixture=mixture,
-        stems={"vocals": stems["vocals"], "no_vocals": stems["drums"]},
+        stems=files,
         activity=make_activity(3.0),
         facts={},
     )
     parsed = Page(path.read_text(encoding="utf-8"))
-    assert len(parsed.all("svg", class_="wave")) == 3
-    assert len(parsed.all("svg", class_="lane")) == 1
+    assert [track["activity"] is None for track in shared(parsed)["tracks"]] == [True, False, True]
     assert len(parsed.all("details")) == 1
+    path = write_report(
+        tmp_path / "song", title="Song", mixture=mixture, stems=files, activity=None, facts={}
+    )
+    parsed = Page(path.read_text(encoding="utf-8"))
+    assert not parsed.all("details")
+    assert "hidden" in parsed.all("section", class_="segments")[0]
+
+
+def test_many_segments_are_listed_in_part(tmp_path: Path) -> None:
+    mixture, stems = make_song(tmp_path / "song", samples=8 * 60 * 1000, rate=1000)
+    spans = [(float(second), second + 0.5) for second in range(0, 450, 2)]
+    path = write_report(
+        tmp_path / "song",
+        title="Song",
+        mixture=mixture,
+        stems=stems,
+        activity=Activity.from_segments({"vocals": spans, "drums": []}, 480.0, 50.0),
+        facts={},
+    )
+    parsed = Page(path.read_text(encoding="utf-8"))
+    items = parsed.texts["li"]
+    assert len(items) == 201
+    assert items[-1] == "and 25 more"
+    assert len(shared(parsed)["tracks"][1]["activity"]["segments"]) == 225
+    assert "nowhere" in parsed.texts["span"]
 
 
 def test_long_songs_are_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,22 +211,27 @@ def test_long_songs_are_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     mixture, stems = make_song(tmp_path / "a song #1")
     elsewhere = tmp_path / "café.wav"
     mixture.rename(elsewhere)
-    path = write_report(
-        tmp_path / "a song #1",
-        title="Song",
-        mixture=elsewhere,
-        stems=stems,
-        activity=make_activity(3.0),
-        facts={},
-    )
-    assert path.stat().st_size < 400_000
-    sources = [a["src"] for a in Page(path.read_text(encoding="utf-8")).all("audio")]
+    arguments: dict[str, Any] = {
+        "title": "Song",
+        "stems": stems,
+        "activity": make_activity(3.0),
+        "facts": {},
+    }
+    path = write_report(tmp_path / "a song #1", mixture=elsewhere, **arguments)
+    parsed = Page(path.read_text(encoding="utf-8"))
+    sources = [a["src"] for a in parsed.all("audio")]
     assert sources == ["../caf%C3%A9.wav", "vocals.wav", "drums.wav"]
+    assert [track["audio"]["url"] for track in shared(parsed)["tracks"]] == sources
     for source in sources:
         assert (path.parent / unquote(source)).is_file()
-    assert "This page does not hold the audio" in path.read_text(encoding="utf-8")
+    assert "does not hold the audio" in path.read_text(encoding="utf-8")
+    path = write_report(tmp_path / "a song #1", mixture=None, **arguments)
+    parsed = Page(path.read_text(encoding="utf-8"))
+    assert parsed.all("audio")[0]["src"] == "mixture.opus"
+    assert (path.parent / "mixture.opus").is_file()
+    assert "the sum of the stems" in parsed.texts["dd"]
     _, embedded, _ = make_page(tmp_path / "short", samples=RATE)
-    assert "This page does not hold the audio" not in embedded
+    assert "does not hold the audio" not in embedded
 
 
 def test_nothing_is_left_after_a_failure(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def _format(
 
 def _tell(board: Board, result: FileResult, page: Path | None) -> None:
     """What became of one song, for people."""
-    from stemwise.report.drawing import clock
+    from stemwise.report.words import clock
 
     for warning in result.warnings:
         board.print(f"stemwise: warning: {warning}", err=True)
@@ -229,7 +229,7 @@ def _tell(board: Board, result: FileResult, page: Path | None) -> None:
 
 def _report(result: FileResult, page: Path, model: str, network: str) -> Path:
     from stemwise.report import write_report
-    from stemwise.report.drawing import clock
+    from stemwise.report.words import clock
     from stemwise.stem_output import make_folder
 
     channels = {1: "1 (mono)", 2: "2 (stereo)"}.get(result.channels, str(result.channels))
