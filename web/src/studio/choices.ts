@@ -80,7 +80,7 @@ export class Choices {
     });
     this.wanted.set(stem, box);
     const dot = make("span", { class: "dot", "data-colour": colourOf(stem, index) });
-    return make("label", { class: "chip" }, box, dot, stem);
+    return make("label", { class: "stem-choice" }, box, dot, stem);
   }
 }
 

@@ -86,7 +86,7 @@ export class Downloads {
       make("h3", {}, "Stems"),
       make("label", { class: "field" }, make("span", {}, "Format"), this.format),
       make("ul", { class: "stem-links" }, ...stems),
-      make("p", { class: "row" }, this.link(zip, "button", icon("download"), "All stems, zipped")),
+      make("p", { class: "line" }, this.link(zip, "button", icon("download"), "All stems, zipped")),
     );
   }
 
@@ -106,10 +106,10 @@ export class Downloads {
       { class: "card" },
       make("h3", {}, "Your mix"),
       this.mix,
-      make("ul", { class: "meters" }, ...this.stems.map((stem) => this.meter(stem))),
+      make("ul", { class: "gains" }, ...this.stems.map((stem) => this.meter(stem))),
       make(
         "p",
-        { class: "row" },
+        { class: "line" },
         this.link(remix, "button mix-link", icon("download"), "This mix"),
       ),
     );
@@ -130,11 +130,11 @@ export class Downloads {
       "div",
       { class: "card" },
       active ? make("h3", {}, "When each stem plays") : null,
-      active ? make("ul", { class: "row" }, ...labels) : null,
+      active ? make("ul", { class: "line" }, ...labels) : null,
       make("h3", {}, "Everything in one file"),
       make(
         "ul",
-        { class: "row" },
+        { class: "line" },
         make("li", {}, this.link(() => this.below("/song.stem.mp4"), "button", ".stem.mp4 for DJs")),
         make("li", {}, this.link(() => this.below("/report.html"), "button", "Report page")),
       ),
@@ -146,7 +146,7 @@ export class Downloads {
     if (silent) return "Every stem is muted.";
     return only === null
       ? "With the volumes that the player has now:"
-      : `With these volumes, but only where ${only} plays:`;
+      : `With these volumes, that of ${only} only while it plays:`;
   }
 
   private link(
@@ -186,14 +186,14 @@ function formatSelect(changed: () => void): HTMLSelectElement {
 /** A stem's share in the mix; louder than in the song is told by the figure alone. */
 class Meter {
   readonly element: HTMLElement;
-  private readonly bar = make("span", { class: "meter-bar" });
-  private readonly figure = make("span", { class: "meter-figure" });
+  private readonly bar = make("span", { class: "gain-bar" });
+  private readonly figure = make("span", { class: "gain-figure" });
 
   constructor(stem: Track) {
-    const name = make("span", { class: "meter-name" }, stem.name);
-    const scale = make("span", { class: "meter-scale", "aria-hidden": "true" }, this.bar);
+    const name = make("span", { class: "gain-name" }, stem.name);
+    const scale = make("span", { class: "gain-scale", "aria-hidden": "true" }, this.bar);
     const colour = String(stem.colour);
-    this.element = make("li", { class: "meter", "data-colour": colour }, name, scale, this.figure);
+    this.element = make("li", { class: "gain", "data-colour": colour }, name, scale, this.figure);
   }
 
   show(gain: number): void {

@@ -137,7 +137,7 @@ class Progress {
   private readonly sentence = make("p", { class: "song-sentence" });
 
   constructor(job: Job, actions: Actions) {
-    const buttons = make("p", { class: "row" });
+    const buttons = make("p", { class: "line" });
     if (isActive(job)) {
       const cancel = make("button", { type: "button", class: "button" }, "Cancel");
       cancel.addEventListener("click", () => actions.cancel(job));
