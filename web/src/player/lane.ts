@@ -28,6 +28,20 @@ export function drawLane(track: Track, activity: Activity): SVGSVGElement {
   return lane;
 }
 
+/** What a stem's waveform is covered with while it is left out inside its segments. */
+export function drawCuts(track: Track, activity: Activity): SVGSVGElement {
+  const cuts = svg("svg", {
+    class: "cuts",
+    viewBox: `0 0 ${track.duration || 1} 1`,
+    preserveAspectRatio: "none",
+    "aria-hidden": "true",
+  });
+  for (const [start, end] of activity.segments) {
+    cuts.append(svg("rect", { x: start, width: Math.max(0, end - start), y: 0, height: 1 }));
+  }
+  return cuts;
+}
+
 /** The area below the probability; frames that share a column show their highest. */
 function outline({ probability, frame_rate }: Activity, x: (time: number) => number): string {
   const columns = Math.min(probability.length, COLUMNS);
@@ -36,7 +50,9 @@ function outline({ probability, frame_rate }: Activity, x: (time: number) => num
     const first = Math.floor((column * probability.length) / columns);
     const last = Math.floor(((column + 1) * probability.length) / columns);
     const y = (HEIGHT * (1 - Math.max(...probability.slice(first, last)))).toFixed(1);
-    parts.push(`L${x(first / frame_rate).toFixed(1)} ${y}L${x(last / frame_rate).toFixed(1)} ${y}`);
+    // a frame is centred at its time
+    const [left, right] = [first, last].map((frame) => x(Math.max(0, frame - 0.5) / frame_rate).toFixed(1));
+    parts.push(`L${left} ${y}L${right} ${y}`);
   }
   return `${parts.join("")}V${HEIGHT}Z`;
 }

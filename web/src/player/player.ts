@@ -223,7 +223,7 @@ export class Player extends EventTarget {
       },
       { keys: ["L"], tells: "Loop on or off", matches: key("l"), run: () => this.toggleLoop() },
       stems.length > 0 && {
-        keys: stems.length > 1 ? ["1", `${Math.min(9, stems.length)}`] : ["1"],
+        keys: stems.length > 1 ? [`1 … ${Math.min(9, stems.length)}`] : ["1"],
         tells: "Mute a stem; with Shift solo",
         matches: (event) => digit(event) >= 1 && digit(event) <= stems.length,
         run: (event) => this.toggleStem(stems[digit(event) - 1]!, event.shiftKey),

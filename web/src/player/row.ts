@@ -2,7 +2,7 @@
 
 import type WaveSurfer from "wavesurfer.js";
 import { element, icon, press } from "./dom";
-import { drawLane } from "./lane";
+import { drawCuts, drawLane } from "./lane";
 import { decibels, LOUDEST, QUIETEST, type Mix } from "./mix";
 import type { Multitrack, Track } from "./multitrack";
 import { drawWaveform } from "./waveform";
@@ -35,7 +35,7 @@ export class Row {
     const drawing = element("div.wave", { role: "img", "aria-label": `Waveform of ${track.name}` });
     const content = element("div.content", {}, drawing);
     content.style.width = `${share * 100}%`;
-    if (track.activity !== null) content.append(drawLane(track, track.activity));
+    if (track.activity !== null) content.append(drawCuts(track, track.activity), drawLane(track, track.activity));
     this.axis = element("div.axis", {}, content);
     this.meter = element("div.meter", { "aria-hidden": "true" }, element("i"));
     const [controls, update] = track.kind === "stem" ? this.stemControls() : this.mixtureControls();

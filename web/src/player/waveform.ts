@@ -36,19 +36,33 @@ export function drawWaveform(
   });
 }
 
-/** Highs, lows and RMS as drawn heights, -1..1. */
+/**
+ * Drawn heights, -1..1, in the two channels that wavesurfer.js hands on. Each column takes two places
+ * of both: high and low in the first, RMS and NaN in the second, which tells them apart in any part.
+ */
 function shown({ highs, lows, rms }: Peaks, scale: number): Float32Array[] {
-  const drawn = (values: number[]): Float32Array =>
-    Float32Array.from(values.length > 0 ? values : [0], (value) => Math.sign(value) * Math.abs(value * scale) ** POWER);
-  return [drawn(highs), drawn(lows), drawn(rms)];
+  const drawn = (value = 0): number => Math.sign(value) * Math.abs(value * scale) ** POWER;
+  const columns = Math.max(1, highs.length);
+  const extremes = new Float32Array(2 * columns);
+  const bodies = new Float32Array(2 * columns).fill(NaN);
+  for (let i = 0; i < columns; i++) {
+    extremes[2 * i] = drawn(highs[i]);
+    extremes[2 * i + 1] = drawn(lows[i]);
+    bodies[2 * i] = drawn(rms[i]);
+  }
+  return [extremes, bodies];
 }
 
 /** Pale between highs and lows, solid where the root mean square is. */
 function render(parts: (Float32Array | number[])[], context: CanvasRenderingContext2D, colour: string): void {
-  const [highs, lows, rms] = parts as [Float32Array, Float32Array, Float32Array];
+  const [extremes, bodies] = parts as [Float32Array, Float32Array];
+  const first = Number.isNaN(bodies[0]) ? 1 : 0;
+  const every = (values: Float32Array, from: number): Float32Array =>
+    Float32Array.from({ length: (values.length - first) >> 1 }, (_, index) => values[from + 2 * index]!);
+  const rms = every(bodies, first);
   context.fillStyle = colour;
   context.globalAlpha = PALE;
-  band(context, highs, lows);
+  band(context, every(extremes, first), every(extremes, first + 1));
   context.globalAlpha = 1;
   band(context, rms, rms.map((value) => -value));
 }
