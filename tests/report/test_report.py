@@ -227,8 +227,8 @@ def test_long_songs_are_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "does not hold the audio" in path.read_text(encoding="utf-8")
     path = write_report(tmp_path / "a song #1", mixture=None, **arguments)
     parsed = Page(path.read_text(encoding="utf-8"))
-    assert parsed.all("audio")[0]["src"] == "mixture.opus"
-    assert (path.parent / "mixture.opus").is_file()
+    assert parsed.all("audio")[0]["src"] == "report-mixture.opus"
+    assert (path.parent / "report-mixture.opus").is_file()
     assert "the sum of the stems" in parsed.texts["dd"]
     _, embedded, _ = make_page(tmp_path / "short", samples=RATE)
     assert "does not hold the audio" not in embedded

@@ -135,7 +135,7 @@ def separate(
         result = separate_file(engine, song, output, labels=known, progress=progress, cancel=cancel)
         if result.report_path is None or result.skipped:
             return result, None
-        return result, _report(result, result.report_path, name, separator.kind)
+        return result, _report(result, result.report_path, name, engine)
 
     with Board(not quiet and not json) as board:
 
@@ -227,20 +227,24 @@ def _tell(board: Board, result: FileResult, page: Path | None) -> None:
         board.print(f"  report: {page}")
 
 
-def _report(result: FileResult, page: Path, model: str, network: str) -> Path:
+def _report(result: FileResult, page: Path, model: str, engine: Engine) -> Path:
     from stemwise.report import write_report
-    from stemwise.report.words import clock
+    from stemwise.report.words import channel_count, clock
     from stemwise.stem_output import make_folder
 
-    channels = {1: "1 (mono)", 2: "2 (stereo)"}.get(result.channels, str(result.channels))
+    network, options = engine.separator.kind, engine.options
     facts = {
         "Model": model if model == network else f"{model} ({network})",
         "Length": clock(result.duration),
         "Sample rate": f"{result.sample_rate} Hz",
-        "Channels": channels,
+        "Channels": channel_count(result.channels),
         "Separated in": f"{result.elapsed:.1f} s",
         "Speed": f"{result.duration / max(result.elapsed, 1e-9):.1f} × real time",
+        "Device": str(engine.device),
+        "Gate": options.gate,
     }
+    if not options.residual:
+        facts["Residual"] = "left out: stems need not sum to the song"
     if result.gain != 1:
         facts["Volume"] = f"stems are {result.gain:.4f} times as loud as in the song"
     facts["stemwise"] = f"version {__version__}"
@@ -252,5 +256,6 @@ def _report(result: FileResult, page: Path, model: str, network: str) -> Path:
         stems=result.stems,
         activity=result.activity,
         facts=facts,
+        warnings=result.warnings,
         name=page.name,
     )

@@ -112,6 +112,7 @@ def describe(
     warnings: Sequence[str] = (),
     audio: Literal["embedded", "linked"] | Mapping[str, str] = "embedded",
     directory: Path | None = None,
+    summed: str = "mixture.opus",
     picture: Place | None = embedded_picture,
     cancel: threading.Event | None = None,
 ) -> Multitrack:
@@ -119,8 +120,8 @@ def describe(
 
     mixture: the song's file; None: the sum of the stems. activity: those it does not know have
     none. audio: "embedded" puts a compressed copy of each track into the document; "linked" plays
-    the files from where they lie, with addresses as seen from `directory`, where a summed mixture
-    is written as mixture.opus; or the addresses of served files by track, "mixture" among them.
+    the files from where they lie, with addresses as seen from `directory`, where the sum of the
+    stems is written as `summed`; or the addresses of served files by track, "mixture" among them.
     picture: gets a track's name and PNG image and returns the address that the document states;
     None: no spectrograms. Raises AudioError, OutputError, and Cancelled soon after `cancel` is set.
     """
@@ -129,7 +130,7 @@ def describe(
     sources: dict[str, Path | Sequence[Path]] = {MIXTURE: mixture or list(stems.values()), **stems}
     copies: dict[str, Path] = {}
     if audio == "linked" and mixture is None:
-        copies[MIXTURE] = (directory or Path()) / f"{MIXTURE}.opus"
+        copies[MIXTURE] = (directory or Path()) / summed
     recordings = listen_all(
         sources,
         preview=audio == "embedded",

@@ -23,6 +23,8 @@ from stemwise.report.words import channel_count, clock, level, megabytes, percen
 NAME = "report.html"
 LONGEST_EMBEDDED = 370.0
 """Seconds: six minutes and a little. Longer songs would make a page that no browser likes."""
+SUMMED = "-mixture.opus"
+"""Ending of the file that a page plays for the sum of a long song's stems."""
 _LISTED_SEGMENTS = 200
 
 
@@ -41,10 +43,11 @@ def write_report(
     """Write the page `name` into `directory`, atomically, and return its path.
 
     mixture, stems: audio files; the page holds its own copies of songs of up to six minutes, and
-    plays the files of longer ones from where they lie. mixture None: the sum of the stems, which
-    the page of a longer song plays from mixture.opus beside it. activity: of stems by name; those
-    it does not know have no lane. facts: what else there is to say, in this order. Raises
-    AudioError, OutputError, and Cancelled soon after `cancel` is set.
+    plays the files of longer ones from where they lie. mixture None: the sum of the stems, for
+    which the page of a longer song has report-mixture.opus beside it. activity: of stems by name;
+    those it does not know have no lane. facts: what else there is to say, in this order.
+
+    Raises AudioError, OutputError, and Cancelled soon after `cancel` is set.
     """
     length = probe(mixture or next(iter(stems.values()))).duration
     embed = length is not None and length <= LONGEST_EMBEDDED
@@ -62,6 +65,7 @@ def write_report(
             warnings=warnings,
             audio="embedded" if embed else "linked",
             directory=directory,
+            summed=f"{path.stem}{SUMMED}",
             cancel=cancel,
         )
         with output_errors(path):

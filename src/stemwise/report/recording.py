@@ -100,6 +100,7 @@ def listen_all(
 ) -> list[Recording]:
     """`listen` to several recordings at a time: encoding leaves the interpreter free."""
     given = copies or {}
+    failed = threading.Event()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         running = [
             pool.submit(
@@ -109,15 +110,14 @@ def listen_all(
                 preview=preview,
                 picture=pictures,
                 copy=given.get(name),
-                cancel=cancel,
+                cancelled=lambda: failed.is_set() or (cancel is not None and cancel.is_set()),
             )
             for name, source in sources.items()
         ]
         try:
             return [one.result() for one in running]
         except BaseException:
-            for one in running:
-                one.cancel()
+            failed.set()  # nobody waits for the others
             raise
 
 
@@ -128,12 +128,12 @@ def listen(
     preview: bool = False,
     picture: bool = True,
     copy: Path | None = None,
-    cancel: threading.Event | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Recording:
     """Measure a file, or the sum of several, block by block.
 
     copy: an Opus file of it to write. Raises AudioError, OutputError, and Cancelled soon after
-    `cancel` is set.
+    `cancelled` says so.
     """
     with ExitStack() as files:
         stream = files.enter_context(opened(source))
@@ -151,7 +151,7 @@ def listen(
         ]
         meters = [meter.add for meter in (peaks, loudness, spectrogram) if meter is not None]
         for block in stream.blocks:
-            if cancel is not None and cancel.is_set():
+            if cancelled():
                 raise Cancelled("The report was cancelled.")
             for take in (*meters, *(_writing(one, channels) for one in copies)):
                 take(block)
