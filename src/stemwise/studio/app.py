@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -48,12 +49,22 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=life,
     )
     app.state.studio = studio
+    if settings.token is not None:
+        app.openapi = partial(_with_token, app, app.openapi)  # type: ignore[method-assign]
     app.add_middleware(Guard, settings=settings)
     app.add_exception_handler(HTTPException, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     for part in (routes_jobs, routes_results, routes_pages):
         app.include_router(part.router)
     return app
+
+
+def _with_token(app: FastAPI, plain: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The schema, which says that every route needs the token."""
+    schema = plain()
+    schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    schema["security"] = [{"token": []}]
+    return schema
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
@@ -126,19 +126,18 @@ def unused(made: Path, now: float | None = None) -> bool:
     return now - latest > _RECENT
 
 
-def stems_key(format: AudioFormat) -> str:
-    """The folder of all stems in a format."""
-    return f"stems-{format.extension}-{format.subtype}"
+def stem_key(stem: str, format: AudioFormat) -> str:
+    """The folder of a stem in a format."""
+    return f"stem-{format.extension}-{format.subtype}-{stem}"
 
 
-def make_stems(format: AudioFormat) -> Make:
-    """Write `STEM.EXT` for every stem; all together, because none may be louder than the others."""
+def make_stem(stem: str, format: AudioFormat) -> Make:
+    """Write `STEM.EXT`."""
 
     def make(folder: Path, target: Path, cancel: threading.Event) -> None:
         facts = load(folder)
-        files = {name: target / f"{name}.{format.extension}" for name in facts.stems}
-        output = StemOutput(
-            Plan(target, "song", target, files, None),
+        output = _OneOfSeveral(
+            Plan(target, "song", target, {stem: target / f"{stem}.{format.extension}"}, None),
             facts.sample_rate,
             facts.channels,
             format=format,
@@ -147,21 +146,38 @@ def make_stems(format: AudioFormat) -> Make:
             cancel=cancel,
         )
         with output:
-            for blocks in read_together(folder, facts.stems, facts.blocks):
+            blocks = read_together(folder, [stem], facts.blocks)
+            for block, peak in zip(blocks, facts.peaks, strict=True):
                 _check(cancel)
-                output.write(blocks)
+                output.loudest = max(output.loudest, peak)
+                output.write(block)
             output.finish()
             output.commit()
 
     return make
 
 
-def make_zip(stems: Path, activity: Path | None, title: str, moment: float) -> Make:
-    """Write stems.zip of a folder of stems and a table of activity, in a folder named `title`."""
+class _OneOfSeveral(StemOutput):
+    """Writes one stem as it is written together with the others: all have the same volume.
+
+    loudest: peak of all stems up to the block that is written next.
+    """
+
+    loudest = 0.0
+
+    @property
+    def _peak(self) -> float:
+        return max(self.loudest, super()._peak)
+
+
+def make_zip(files: Sequence[Path], title: str, moment: float) -> Make:
+    """Write stems.zip of some files, which it holds in a folder named `title`.
+
+    moment: of the files, in seconds since 1970.
+    """
     stamp = time.gmtime(max(moment, 315_532_800.0))[:6]  # zip files begin with 1980
 
     def make(folder: Path, target: Path, cancel: threading.Event) -> None:
-        files = sorted(stems.iterdir()) + ([] if activity is None else [activity])
         with zipfile.ZipFile(target / "stems.zip", "w", zipfile.ZIP_STORED) as archive:
             for file in files:
                 entry = zipfile.ZipInfo(f"{title}/{file.name}", stamp)
@@ -175,8 +191,10 @@ def make_zip(stems: Path, activity: Path | None, title: str, moment: float) -> M
 
 
 def make_activity(folder: Path, target: Path, cancel: threading.Event) -> None:
-    """Write the activity as activity.csv, .lab, .txt and .jams."""
+    """Write the activity as activity.csv, .lab, .txt and .jams; nothing where there is none."""
     activity = load_activity(folder)
+    if not activity.sources:
+        return
     for suffix in SUFFIXES:
         write_activity(target / f"activity{suffix}", activity)
 

@@ -30,8 +30,9 @@ class Masters:
     """What there is to say about a separated song.
 
     samples: per channel. elapsed: seconds of separation. blocks: the lengths in samples in which
-    the engine gave the stems, because what is written may depend on them where a song is made
-    quieter so that it does not clip. tags: of the song's file.
+    the engine gave the stems, peaks: the loudest sample of any stem in each of them, because what
+    is written depends on both where a song is made quieter so that it does not clip. tags: of the
+    song's file.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Masters:
     samples: int
     elapsed: float
     blocks: tuple[int, ...]
+    peaks: tuple[float, ...]
     tags: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -68,9 +70,8 @@ class Masters:
 def load(folder: Path) -> Masters:
     """The facts in a folder of masters."""
     content = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-    return Masters(
-        **{**content, "stems": tuple(content["stems"]), "blocks": tuple(content["blocks"])}
-    )
+    lists = {name: tuple(content[name]) for name in ("stems", "blocks", "peaks")}
+    return Masters(**{**content, **lists})
 
 
 def load_activity(folder: Path) -> Activity:

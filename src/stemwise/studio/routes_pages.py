@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
+from stemwise.studio import reference
 from stemwise.studio.answers import refuse
 
 router = APIRouter(include_in_schema=False)
@@ -35,6 +36,15 @@ async def asset(request: Request, name: Annotated[str, Path(max_length=100)]) ->
     return asset_answer(request, name)
 
 
+@router.get("/api/docs")
+@router.head("/api/docs")
+async def documentation(request: Request) -> Response:
+    """The API for people."""
+    page = reference.reference(request.app.openapi())
+    headers = {"Content-Security-Policy": reference.POLICY}
+    return Response(page, media_type="text/html; charset=utf-8", headers=headers)
+
+
 def asset_answer(request: Request, name: str) -> Response:
     """A file that comes with the package; 304 where the client has it."""
     from hashlib import sha256
@@ -42,7 +52,7 @@ def asset_answer(request: Request, name: str) -> Response:
     found = {one.name: one for one in files("stemwise").joinpath("web").iterdir()}
     kind = _KINDS.get(name.rpartition(".")[2])
     if name not in found or kind is None:
-        raise refuse(404, "There is nothing at this address.")
+        raise refuse(404, "The studio has no such file.")
     content = found[name].read_bytes()
     tag = f'"{sha256(content).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache"}

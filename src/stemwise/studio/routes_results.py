@@ -12,6 +12,7 @@ from fastapi import Path as InPath
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
+from stemwise.audio import AudioFormat
 from stemwise.errors import AudioError, Cancelled, OutputError
 from stemwise.studio import downloads
 from stemwise.studio.answers import file_of, problems, refuse
@@ -105,6 +106,13 @@ def _song(job: Job) -> str:
     return file_name(title(job.name))
 
 
+async def _stem(studio: Studio, job: Job, stem: str, format: AudioFormat) -> Path:
+    """A stem in a format."""
+    key = downloads.stem_key(stem, format)
+    folder = await made(studio, job, key, downloads.make_stem(stem, format))
+    return folder / f"{stem}.{format.extension}"
+
+
 @router.get(
     "/multitrack",
     responses={
@@ -160,9 +168,8 @@ async def download_stem(
     if stem not in job.stems:
         raise refuse(404, "The job has no such stem.")
     format = audio_format(extension, bits)
-    folder = await made(studio, job, downloads.stems_key(format), downloads.make_stems(format))
-    name = f"{_song(job)} - {stem}.{extension}"
-    return await served(folder / f"{stem}.{extension}", name=name)
+    path = await _stem(studio, job, stem, format)
+    return await served(path, name=f"{_song(job)} - {stem}.{extension}")
 
 
 @file_route("/stems.zip", "application/zip", also=(503, 507))
@@ -174,14 +181,12 @@ async def download_zip(
 ) -> Response:
     """Download all stems with the activity, in one uncompressed archive."""
     kind = audio_format(format, bits)
-    key = downloads.stems_key(kind)
-    stems = await made(studio, job, key, downloads.make_stems(kind))
+    files = [await _stem(studio, job, stem, kind) for stem in job.stems]
     activity = await made(studio, job, "activity", downloads.make_activity)
-    table = activity / "activity.csv"
-    archive = downloads.make_zip(
-        stems, table if table.is_file() else None, _song(job), job.finished or job.created
-    )
-    folder = await made(studio, job, f"zip-{key}", archive)
+    if (table := activity / "activity.csv").is_file():
+        files.append(table)
+    archive = downloads.make_zip(files, _song(job), job.finished or job.created)
+    folder = await made(studio, job, f"zip-{kind.extension}-{kind.subtype}", archive)
     return await served(folder / "stems.zip", name=f"{_song(job)} - stems.zip")
 
 

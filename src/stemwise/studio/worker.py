@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -178,10 +178,10 @@ class Worker:
         from stemwise.songs import Output, separate_file
 
         engine = self._engine(task.model, task.gate)
-        lengths: list[int] = []
+        counted = _Counted(engine, task.stems)
         output = Output(task.target, MASTER, task.stems, filename="{stem}.{ext}", clip_mode="none")
         result = separate_file(
-            cast("Engine", _Counted(engine, lengths)),
+            cast("Engine", counted),
             task.song,
             output,
             progress=self._progress,
@@ -199,7 +199,8 @@ class Worker:
             channels=result.channels,
             samples=result.samples,
             elapsed=result.elapsed,
-            blocks=tuple(lengths),
+            blocks=tuple(counted.lengths),
+            peaks=tuple(counted.peaks),
             tags=tags,
         )
         masters.save(task.target, result.activity, cover)
@@ -239,16 +240,21 @@ class Worker:
 
 
 class _Counted:
-    """An engine that notes the length of every block that it gives."""
+    """An engine that notes length and loudest sample of every block that it gives."""
 
-    def __init__(self, engine: Engine, lengths: list[int]) -> None:
-        self._engine, self._lengths = engine, lengths
+    def __init__(self, engine: Engine, stems: Sequence[str]) -> None:
+        self._engine = engine
         self.separator = engine.separator
+        self._wanted = [self.separator.sources.index(stem) for stem in stems]
+        self.lengths: list[int] = []
+        self.peaks: list[float] = []
 
     def stream(self, *arguments: Any, **options: Any) -> Iterator[Block]:
         """See `Engine.stream`."""
         for block in self._engine.stream(*arguments, **options):
-            self._lengths.append(block.stems.shape[-1])
+            self.lengths.append(block.stems.shape[-1])
+            wanted = block.stems[self._wanted]
+            self.peaks.append(max(float(wanted.max(initial=0)), -float(wanted.min(initial=0))))
             yield block
 
 
