@@ -68,13 +68,12 @@ $(VENV)/.test: $(VENV)/.torch pyproject.toml
 
 # tests open the pages in Chromium; who may not install it here runs all others
 $(VENV)/.browser: $(VENV)/.python
-	@if ! command -v chromium >/dev/null; then \
-	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-	    echo "installing chromium"; \
-	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install chromium >/dev/null; \
-	  else echo "no chromium here: tests of the pages will be skipped" >&2; fi; \
+	@if ! command -v chromium >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  echo "installing chromium"; apt-get -qq update; \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq install chromium >/dev/null; \
 	fi
-	@touch $@
+	@if command -v chromium >/dev/null; then touch $@; \
+	  else echo "no chromium here: tests of the pages will be skipped" >&2; fi
 
 $(VENV)/.lint: $(VENV)/.test
 	@echo "installing ruff and mypy"

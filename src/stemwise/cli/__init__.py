@@ -30,10 +30,12 @@ from stemwise.cli.oracle import oracle
 from stemwise.cli.prepare import prepare
 from stemwise.cli.recipes import recipes
 from stemwise.cli.render import render
+from stemwise.cli.report import report
 from stemwise.cli.reproduce import reproduce
 from stemwise.cli.separate import separate
 from stemwise.cli.stats import stats
 from stemwise.cli.store import store
+from stemwise.cli.studio import studio
 from stemwise.cli.train import train
 from stemwise.errors import AudioWarning, StemwiseError
 
@@ -78,6 +80,8 @@ def _top(
 for command in (
     separate,
     detect,
+    report,
+    studio,
     models,
     export,
     demo,
