@@ -18,7 +18,7 @@ from stemwise.audio import PartFile, probe
 from stemwise.audio.part import output_errors
 from stemwise.report.multitrack import Multitrack, Track, describe
 from stemwise.report.recording import PREVIEW
-from stemwise.report.words import channel_count, clock, level, megabytes, percent
+from stemwise.report.words import channel_count, clock, megabytes, number, percent
 
 NAME = "report.html"
 LONGEST_EMBEDDED = 370.0
@@ -104,14 +104,14 @@ def _shared_audio(song: Multitrack) -> tuple[list[str], dict[str, Any]]:
     So the page holds each copy once, and plays without JavaScript too.
     """
     elements, tracks = [], []
-    for number, track in enumerate(song["tracks"]):
+    for index, track in enumerate(song["tracks"]):
         audio = track["audio"]
-        source = f'id="audio-{number}" src="{escape(audio["url"])}"'
+        source = f'id="audio-{index}" src="{escape(audio["url"])}"'
         elements.append(
             f"    <figure><figcaption>{escape(track['name'])}</figcaption>"
             f'<audio {source} controls preload="none"></audio></figure>'
         )
-        url = f"#audio-{number}" if audio["kind"] == "embedded" else audio["url"]
+        url = f"#audio-{index}" if audio["kind"] == "embedded" else audio["url"]
         tracks.append({**track, "audio": {**audio, "url": url}})
     return elements, {**song, "tracks": tracks}
 
@@ -138,14 +138,13 @@ def _audio_note(song: Multitrack, size: int) -> str:
 def _level_row(track: Track) -> str:
     levels, activity = track["levels"], track["activity"]
     cells = (
-        level(levels["peak_db"], "dB") if levels["peak_db"] is not None else "silent",
-        level(levels["rms_db"], "dB"),
-        level(levels["loudness_lufs"], "LUFS"),
-        "–" if activity is None else percent(activity["share"]),
+        "silent" if levels["peak_db"] is None else number(levels["peak_db"]),
+        number(levels["rms_db"]),
+        number(levels["loudness_lufs"]),
+        "–" if activity is None else escape(percent(activity["share"])),
     )
-    name = f'<span class="dot" style="--stem: var(--stem-{track["colour"]})"></span>'
-    head = f'<th scope="row">{name}{escape(track["name"])}</th>'
-    return f"      <tr>{head}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    figures = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f'        <tr><th scope="row">{_name(track)}</th>{figures}</tr>'
 
 
 def _segments(track: Track) -> str:
@@ -153,15 +152,23 @@ def _segments(track: Track) -> str:
     if activity is None:
         return ""
     spans = activity["segments"]
-    shown = [[clock(time, exact=True) for time in span] for span in spans[:_LISTED_SEGMENTS]]
-    listed = "".join(f"<li>{start}\u2009–\u2009{end}</li>" for start, end in shown)
+    listed = "".join(_segment(*span) for span in spans[:_LISTED_SEGMENTS])
     if len(spans) > _LISTED_SEGMENTS:
         listed += f"<li>and {len(spans) - _LISTED_SEGMENTS} more</li>"
     count = "once" if len(spans) == 1 else f"{len(spans)} times"
-    share = f"{count}, {percent(activity['share'])} of the song" if spans else "nowhere"
-    name = f'<span class="dot" style="--stem: var(--stem-{track["colour"]})"></span>'
-    head = f"<summary>{name}{escape(track['name'])} <span>{share}</span></summary>"
-    return f"    <details>{head}<ol>{listed}</ol></details>"
+    share = f"{count}, {escape(percent(activity['share']))}\u2009%" if spans else "nowhere"
+    head = f'<summary>{_name(track)}<span class="share">{share}</span></summary>'
+    return f"      <details>{head}<ol>{listed}</ol></details>"
+
+
+def _segment(start: float, end: float) -> str:
+    times = f"{clock(start, exact=True)}\u2009–\u2009{clock(end, exact=True)}"
+    return f'<li data-start="{start}">{times}</li>'
+
+
+def _name(track: Track) -> str:
+    dot = f'<span class="dot" style="--stem: var(--stem-{track["colour"]})"></span>'
+    return f'{dot}<span class="stem">{escape(track["name"])}</span>'
 
 
 def _fact(name: str, value: str) -> str:

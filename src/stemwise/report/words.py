@@ -12,19 +12,17 @@ def clock(seconds: float, *, exact: bool = False) -> str:
     return f"{hours}:{minutes:02d}:{text}" if hours else f"{minutes}:{text}"
 
 
-def level(value: float | None, unit: str) -> str:
+def number(value: float | None) -> str:
     """A level with one decimal and a true minus sign; a dash where there is none."""
     if value is None:
         return "–"
     rounded = round(value, 1) + 0.0  # no negative zero
-    return f"{rounded:.1f} {unit}".replace("-", "−")
+    return f"{rounded:.1f}".replace("-", "−")
 
 
 def percent(share: float) -> str:
-    """A share of 0 to 1 as whole percents; a little is not nothing."""
-    if 0 < share < 0.005:
-        return "<\u20091\u2009%"
-    return f"{100 * share:.0f}\u2009%"
+    """A share of 0 to 1 as whole percents, without the sign; a little is not nothing."""
+    return "<1" if 0 < share < 0.005 else f"{100 * share:.0f}"
 
 
 def megabytes(size: int) -> str:

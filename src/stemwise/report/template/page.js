@@ -10,5 +10,17 @@
   }
   holder.textContent = JSON.stringify(song);
   root.classList.add("js");
+  // the times of segments go there
+  addEventListener("load", () => {
+    const { player } = document.getElementById("player");
+    if (typeof player?.seek !== "function") return;
+    for (const item of document.querySelectorAll("[data-start]")) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...item.childNodes);
+      button.addEventListener("click", () => player.seek(Number(item.dataset.start)));
+      item.append(button);
+    }
+  });
   addEventListener("error", () => root.classList.remove("js"), { once: true });
 })();
