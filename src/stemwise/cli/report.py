@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stemwise import __version__
 from stemwise.cli.batch import print_json
 from stemwise.cli.options import Json, Quiet
 
@@ -89,13 +90,15 @@ def _pages(places: list[Path], out: Path | None) -> list[Path]:
 
 def _write(found: SongFolder, page: Path) -> None:
     from stemwise.report import write_report
+    from stemwise.report.words import channel_fact
 
-    facts = {}
-    if found.mixture is not None:
-        facts["Mixture"] = found.mixture.name
-    facts["Stems"] = ", ".join(sorted({path.suffix.lstrip(".") for path in found.stems.values()}))
-    facts["Sample rate"] = f"{found.info.sample_rate} Hz"
-    facts["Channels"] = str(found.info.channels)
+    facts = {
+        "Mixture": "the sum of the stems" if found.mixture is None else found.mixture.name,
+        "Stems": ", ".join(sorted({path.suffix.lstrip(".") for path in found.stems.values()})),
+        "Sample rate": f"{found.info.sample_rate} Hz",
+        "Channels": channel_fact(found.info.channels),
+        "stemwise": f"version {__version__}",
+    }
     write_report(
         page.parent,
         title=found.title,

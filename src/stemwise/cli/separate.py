@@ -229,7 +229,7 @@ def _tell(board: Board, result: FileResult, page: Path | None) -> None:
 
 def _report(result: FileResult, page: Path, model: str, engine: Engine) -> Path:
     from stemwise.report import write_report
-    from stemwise.report.words import channel_count, clock
+    from stemwise.report.words import channel_fact, clock
     from stemwise.stem_output import make_folder
 
     network, options = engine.separator.kind, engine.options
@@ -237,7 +237,7 @@ def _report(result: FileResult, page: Path, model: str, engine: Engine) -> Path:
         "Model": model if model == network else f"{model} ({network})",
         "Length": clock(result.duration),
         "Sample rate": f"{result.sample_rate} Hz",
-        "Channels": channel_count(result.channels),
+        "Channels": channel_fact(result.channels),
         "Separated in": f"{result.elapsed:.1f} s",
         "Speed": f"{result.duration / max(result.elapsed, 1e-9):.1f} × real time",
         "Device": str(engine.device),

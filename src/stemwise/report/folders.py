@@ -44,9 +44,9 @@ def find_songs(folder: Path) -> list[Path]:
         what = "is not a folder" if folder.exists() else "does not exist"
         raise AudioError(f"{folder} {what}: name a folder that `stemwise separate` wrote.")
     inside = sorted(one for one in folder.iterdir() if one.is_dir() and one.name[0] != ".")
-    songs = [one for one in inside if _holds_song(one)]
-    # a song beside the folders of its stems is no stem
-    if _holds_song(folder) and not (songs and len(_audio_files(folder)) == 1):
+    songs = [one for one in inside if _audio_files(one)]
+    # songs beside the folders of their stems are no stems
+    if _audio_files(folder) and (not songs or (folder / ACTIVITY).is_file()):
         return [folder]
     if not songs:
         raise AudioError(
@@ -54,10 +54,6 @@ def find_songs(folder: Path) -> list[Path]:
             "a folder that `stemwise separate` wrote."
         )
     return songs
-
-
-def _holds_song(folder: Path) -> bool:
-    return bool(_audio_files(folder))
 
 
 def _audio_files(folder: Path) -> list[Path]:

@@ -33,3 +33,8 @@ def megabytes(size: int) -> str:
 def channel_count(channels: int) -> str:
     """mono, stereo or a number of channels."""
     return {1: "mono", 2: "stereo"}.get(channels, f"{channels} channels")
+
+
+def channel_fact(channels: int) -> str:
+    """A number of channels, and what it is called."""
+    return f"{channels} ({channel_count(channels)})" if channels <= 2 else str(channels)
