@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stemwise import __version__
 from stemwise.cli.batch import Board, Failure, print_json, run_songs, summary
 from stemwise.cli.download import Offline, obtain
 from stemwise.cli.options import Device, Jobs, Json, Name, Quiet, Songs, one_of, usage
@@ -229,25 +228,9 @@ def _tell(board: Board, result: FileResult, page: Path | None) -> None:
 
 def _report(result: FileResult, page: Path, model: str, engine: Engine) -> Path:
     from stemwise.report import write_report
-    from stemwise.report.words import channel_fact, clock
+    from stemwise.report.facts import separation_facts
     from stemwise.stem_output import make_folder
 
-    network, options = engine.separator.kind, engine.options
-    facts = {
-        "Model": model if model == network else f"{model} ({network})",
-        "Length": clock(result.duration),
-        "Sample rate": f"{result.sample_rate} Hz",
-        "Channels": channel_fact(result.channels),
-        "Separated in": f"{result.elapsed:.1f} s",
-        "Speed": f"{result.duration / max(result.elapsed, 1e-9):.1f} × real time",
-        "Device": str(engine.device),
-        "Gate": options.gate,
-    }
-    if not options.residual:
-        facts["Residual"] = "left out: stems need not sum to the song"
-    if result.gain != 1:
-        facts["Volume"] = f"stems are {result.gain:.4f} times as loud as in the song"
-    facts["stemwise"] = f"version {__version__}"
     make_folder(page.parent)
     return write_report(
         page.parent,
@@ -255,7 +238,7 @@ def _report(result: FileResult, page: Path, model: str, engine: Engine) -> Path:
         mixture=result.song,
         stems=result.stems,
         activity=result.activity,
-        facts=facts,
+        facts=separation_facts(result, model, engine),
         warnings=result.warnings,
         name=page.name,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stemwise import __version__
-from stemwise.report.words import channel_count, clock
+from stemwise.report.words import channel_fact, clock
 
 if TYPE_CHECKING:
     from stemwise.separation import Engine
@@ -19,7 +19,7 @@ def separation_facts(result: FileResult, model: str, engine: Engine) -> dict[str
         "Model": model if model == network else f"{model} ({network})",
         "Length": clock(result.duration),
         "Sample rate": f"{result.sample_rate} Hz",
-        "Channels": channel_count(result.channels),
+        "Channels": channel_fact(result.channels),
         "Separated in": f"{result.elapsed:.1f} s",
         "Speed": f"{result.duration / max(result.elapsed, 1e-9):.1f} × real time",
         "Device": str(engine.device),
