@@ -50,11 +50,11 @@ def report(
     from stemwise.report.words import megabytes
     from stemwise.stem_output import make_folder
 
-    places = [one for folder in folders for one in find_songs(folder)]
+    # a folder may be named twice, alone and as one of a folder's
+    once = {one.resolve(): one for folder in folders for one in find_songs(folder)}
+    places = list(once.values())
     if song is not None and len(places) > 1:
-        raise typer.BadParameter(
-            f"it fits one folder only, not {len(places)}.", param_hint="--song"
-        )
+        raise typer.BadParameter(f"a song fits one folder, not {len(places)}.", param_hint="--song")
     pages = _pages(places, out)
     songs = [read_song(one, song) for one in places]  # mistakes show before any work
     for found, page in zip(songs, pages, strict=True):
