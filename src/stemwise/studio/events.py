@@ -16,8 +16,8 @@ class TooManyListeners(Exception):  # noqa: N818  # a limit that was reached, no
 
 
 def message(event: str, data: Any) -> bytes:
-    """One event on the wire."""
-    return f"event: {event}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+    """One event on the wire; ASCII alone, as some clients end lines at other letters too."""
+    return f"event: {event}\ndata: {json.dumps(data)}\n\n".encode()
 
 
 class Listener:

@@ -124,10 +124,10 @@ async def upload_song(
     ] = "off",
 ) -> dict[str, Any]:
     """Upload a song as the request's body; it is queued and separated in its turn."""
-    async with draining(request):
+    async with draining(request) as song:
         check_kind(request.headers.get("content-type"))
         studio.check_length(request)
-        job = await studio.accept(request, name, model, stems, gate)
+        job = await studio.accept(song, name, model, stems, gate)
     response.headers["Location"] = f"/api/jobs/{job.id}"
     return job_answer(job, studio.jobs)
 

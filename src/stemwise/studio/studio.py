@@ -250,10 +250,14 @@ class Studio:
         """Remove jobs that have expired, now and then."""
         pause = min(_KEEPER_SECONDS, max(0.05, self.settings.keep / 10))
         while not self._closing.wait(pause):
-            now = self.jobs.clock()
-            for job in self.jobs.all():
-                if job.expires is not None and job.expires <= now:
-                    self.delete(job.id)
+            self.expire()
+
+    def expire(self) -> None:
+        """Remove the jobs whose time has come."""
+        now = self.jobs.clock()
+        for job in self.jobs.all():
+            if job.expires is not None and job.expires <= now:
+                self.delete(job.id)
 
 
 def _needed(facts: Facts, stems: int) -> int:

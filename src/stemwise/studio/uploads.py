@@ -11,6 +11,7 @@ from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Receive
 
 from stemwise.studio.answers import refuse
 from stemwise.studio.folders import Folders
@@ -40,23 +41,36 @@ def declared_length(request: Request) -> int | None:
     return int(text) if text.isascii() and text.isdigit() else None
 
 
+class _Body:
+    """The messages of a request's body; knows whether the last one has come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.ended = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            self.ended = True
+        return message
+
+
 @asynccontextmanager
-async def draining(request: Request) -> AsyncIterator[None]:
-    """Read on for a while where an answer comes before the end of the body."""
+async def draining(request: Request) -> AsyncIterator[Request]:
+    """A request whose body is read on for a while where an answer comes before its end."""
+    body = _Body(request.receive)
     try:
-        yield
+        yield Request(request.scope, body)
     except Exception:
         # the answer is sent whether or not the client gets to read it
-        with suppress(asyncio.TimeoutError, ClientDisconnect):
-            await asyncio.wait_for(_drain(request), _DRAIN_SECONDS)
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(_drain(body), _DRAIN_SECONDS)
         raise
 
 
-async def _drain(request: Request) -> None:
-    while True:
-        message = await request.receive()
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            return
+async def _drain(body: _Body) -> None:
+    while not body.ended:
+        await body()
 
 
 class Incoming:
