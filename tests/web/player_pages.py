@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import struct
 import threading
 import zlib
@@ -20,9 +21,12 @@ from typing import Any
 import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
+from playwright.sync_api import Browser, Page, sync_playwright
 
 Samples = NDArray[np.float32]
 Spans = Sequence[tuple[float, float]]
+CHROMIUM = shutil.which("chromium")
+PLAYER = "const player = document.getElementById('player').player;"
 COLOURS = {"mixture": "mixture", "vocals": 0, "drums": 1, "bass": 2, "other": 3}
 
 
@@ -37,7 +41,7 @@ class Sound:
 
     @property
     def duration(self) -> float:
-        return self.samples.shape[1] / self.sample_rate
+        return float(self.samples.shape[1] / self.sample_rate)
 
     def wav(self) -> bytes:
         body = BytesIO()
@@ -242,7 +246,7 @@ def linked(sounds: Mapping[str, Sound], folder: Path) -> str:
 def band(seconds: float = 72.0) -> dict[str, Sound]:
     """A song that looks like one: four stems that enter and leave."""
     rng = np.random.default_rng(7)
-    rate = 22050
+    rate = 11025
     time = np.arange(round(seconds * rate)) / rate
     beat = 60 / 112
 
@@ -286,3 +290,42 @@ def band(seconds: float = 72.0) -> dict[str, Sound]:
     for sound in stems.values():
         sound.samples *= scale
     return {"mixture": Sound(total * scale, rate), **stems}
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's browser, which plays without a click."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def opened(browser: Browser, **options: Any) -> Iterator[Page]:
+    """A new tab; no script in it may have failed when it is closed."""
+    errors: list[str] = []
+    page = browser.new_page(**{"viewport": {"width": 1000, "height": 700}, **options})
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    try:
+        yield page
+    finally:
+        page.close()
+    assert errors == []
+
+
+def do(page: Page, code: str) -> Any:
+    """Something with the page's `player`."""
+    return page.evaluate(f"(() => {{ {PLAYER} {code} }})()")
+
+
+def reaches(page: Page, condition: str) -> None:
+    """Waits until a condition on the page's `player` holds."""
+    page.wait_for_function(
+        f"(() => {{ {PLAYER} return {condition}; }})()", polling=20, timeout=20_000
+    )

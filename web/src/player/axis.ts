@@ -104,18 +104,24 @@ export class TimeAxis {
   /** A press seeks; a drag moves the cursor, and seeks where it ends. */
   private touchable(axis: HTMLElement): void {
     const pans = (event: PointerEvent): boolean => event.pointerType !== "mouse" && this.zoomed > 1;
+    let dragged = false;
     axis.addEventListener("pointerdown", (event) => {
       if (event.button !== 0 || pans(event)) return;
       axis.setPointerCapture(event.pointerId);
       this.scrubbing = true;
+      dragged = false;
       this.events.seek(this.timeAt(event.clientX));
+      this.place(this.timeAt(event.clientX));
     });
     axis.addEventListener("pointermove", (event) => {
-      if (this.scrubbing && axis.hasPointerCapture(event.pointerId)) this.place(this.timeAt(event.clientX));
+      if (!this.scrubbing) return;
+      dragged = true;
+      this.place(this.timeAt(event.clientX));
     });
     axis.addEventListener("pointerup", (event) => {
-      if (this.scrubbing && this.at !== this.timeAt(event.clientX)) this.events.seek(this.timeAt(event.clientX));
+      if (!this.scrubbing) return;
       this.scrubbing = false;
+      if (dragged) this.events.seek(this.timeAt(event.clientX));
     });
     axis.addEventListener("pointercancel", () => (this.scrubbing = false));
     axis.addEventListener("click", (event) => {

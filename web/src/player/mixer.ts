@@ -389,14 +389,16 @@ export class Mixer extends EventTarget implements Engine {
     const { gain } = channel.gate;
     const begin = Math.max(piece.when, Math.ceil(from * this.rate));
     const start = piece.start + begin - piece.when;
-    const toContext = (song: number): number => (piece.when - piece.start) / this.rate + song;
+    // the very number at which the next piece begins: a rounding later would undo its first value
+    const end = (piece.when + piece.end - piece.start) / this.rate;
+    const toContext = (song: number): number => Math.min(end, (piece.when - piece.start) / this.rate + song);
     const { gain: inside } = channel.loudness;
     gain.setValueAtTime(this.gateAt(channel, start), begin / this.rate);
     if (!channel.loudness.onlyActive) return;
     for (const { time, depth } of channel.curve.between(start / this.rate, piece.end / this.rate)) {
       gain.linearRampToValueAtTime(1 + (inside - 1) * depth, toContext(time));
     }
-    gain.linearRampToValueAtTime(this.gateAt(channel, piece.end), toContext(piece.end / this.rate));
+    gain.linearRampToValueAtTime(this.gateAt(channel, piece.end), end);
   }
 
   private gateAt(channel: Channel, frame: number): number {
@@ -423,13 +425,12 @@ export class Mixer extends EventTarget implements Engine {
   }
 
   private songPosition(now: number): number {
-    const run = this.run;
-    let position = run?.next ?? this.at;
-    for (const { start, end, when } of run?.pieces ?? []) {
-      if (now < when) return Math.min(position, start);
+    let position: number | null = null;
+    for (const { start, end, when } of this.run?.pieces ?? []) {
+      if (now < when) return position ?? start;
       position = Math.min(end, start + now - when);
     }
-    return run?.pieces.length ? position : this.at;
+    return position ?? this.at;
   }
 
   private clamp(seconds: number): number {

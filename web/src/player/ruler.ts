@@ -20,6 +20,9 @@ export class Ruler {
   private showing = false;
   private width = 0;
   private said = -1;
+  /** Where a hand went down on the axis, and where it is; seconds. */
+  private hand: [number, number] = [0, 0];
+  private readonly end = new AbortController();
 
   constructor(
     private readonly duration: number,
@@ -49,8 +52,30 @@ export class Ruler {
     });
     this.regions = this.surface.registerPlugin(RegionsPlugin.create());
     this.regions.enableDragSelection({ color: "transparent" }, 6);
-    this.regions.on("region-created", (region) => this.drawn(region));
+    this.regions.on("region-created", (region) => this.created(region));
     this.regions.on("region-updated", (region) => this.drawn(region));
+    this.watchHand();
+  }
+
+  private watchHand(): void {
+    const { signal } = this.end;
+    const at = ({ clientX }: PointerEvent): number => {
+      const { left, width } = this.axis.getBoundingClientRect();
+      return Math.max(0, Math.min(1, (clientX - left) / Math.max(1, width))) * this.duration;
+    };
+    this.axis.addEventListener("pointerdown", (event) => (this.hand = [at(event), at(event)]), { capture: true });
+    const moved = (event: PointerEvent): void => {
+      this.hand = [this.hand[0], at(event)];
+    };
+    window.addEventListener("pointerup", moved, { capture: true, signal });
+  }
+
+  /** A new region; one drawn by hand is a few pixels longer than the hand went. */
+  private created(region: Region): void {
+    if (this.showing) return;
+    const [from, to] = this.hand;
+    if (from !== to) region.setOptions({ start: Math.min(from, to), end: Math.max(from, to) });
+    this.drawn(region);
   }
 
   /** A region that a hand made or moved. */
@@ -103,6 +128,7 @@ export class Ruler {
   }
 
   destroy(): void {
+    this.end.abort();
     this.surface.destroy();
   }
 }

@@ -13,29 +13,39 @@ export interface Shortcut {
 const CLOSE = "M6 6l12 12M18 6L6 18";
 const TYPED_INTO = "input:not([type=range]), textarea, select, [contenteditable]";
 
+const PRESSABLE = "button, a[href], summary, [role=button]";
+
 /** Listens on the whole page; returns what ends that. */
 export function listen(shortcuts: Shortcut[]): () => void {
+  const end = new AbortController();
+  const { signal } = end;
+  let clicked: Element | null = null;
   const pressed = (event: KeyboardEvent): void => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (document.querySelector("dialog[open]") !== null || keepsItsKeys(event)) return;
+    if (document.querySelector("dialog[open]") !== null || keepsItsKeys(event, clicked)) return;
     const shortcut = shortcuts.find(({ matches }) => matches(event));
     if (shortcut === undefined) return;
     event.preventDefault();
     shortcut.run(event);
   };
-  document.addEventListener("keydown", pressed);
-  return () => document.removeEventListener("keydown", pressed);
+  document.addEventListener("keydown", pressed, { signal });
+  const pointed = ({ target }: Event): void => {
+    clicked = target instanceof Element ? target.closest(PRESSABLE) : null;
+  };
+  document.addEventListener("pointerdown", pointed, { signal, capture: true });
+  document.addEventListener("focusout", () => (clicked = null), { signal });
+  return () => end.abort();
 }
 
 /** A focused control has its own use for some keys. */
-function keepsItsKeys(event: KeyboardEvent): boolean {
+function keepsItsKeys(event: KeyboardEvent, clicked: Element | null): boolean {
   const target = event.target;
   if (!(target instanceof HTMLElement)) return false;
   if (target.closest(TYPED_INTO) !== null) return true;
   if (target.matches("input[type=range]")) return /^(Arrow|Home|End|Page)/.test(event.key);
   // a button that was clicked keeps the focus, but whoever tabs to one wants to press it
-  const pressable = target.closest("button, a[href], summary, [role=button]");
-  return pressable !== null && (event.key === "Enter" || (event.key === " " && pressable.matches(":focus-visible")));
+  const pressable = target.closest(PRESSABLE);
+  return pressable !== null && (event.key === "Enter" || (event.key === " " && pressable !== clicked));
 }
 
 export function helpDialog(shortcuts: Shortcut[], more: string[]): HTMLDialogElement {
