@@ -1,7 +1,7 @@
 """Pages whose blocks are run: from top to bottom, in an empty folder, by fresh interpreters.
 
 A block with a title is a file of that name, one of `sh` is a script that must succeed, and one
-of `python` without a title is a program.
+of `python` without a title is a program. Blocks that install something are left out.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def run_page(page: Path, folder: Path, **environment: str) -> str:
     for block in blocks(page):
         if block.title:
             (folder / block.title).write_text(block.text, encoding="utf-8")
-        elif block.kind == "sh":
+        elif block.kind == "sh" and "pip install" not in block.text:
             printed.append(
                 _run(
                     ["bash", "-euo", "pipefail", "-c", block.text], page, block, folder, environment
