@@ -34,6 +34,10 @@ class OutputError(StemwiseError):
     """A result that cannot be written where it was asked for."""
 
 
+class CatalogueError(StemwiseError):
+    """Songs of a run that cannot be found or told apart, or a ledger that does not fit."""
+
+
 class Cancelled(StemwiseError):  # noqa: N818  # it is no error to be asked to stop
     """Work that was stopped on request before its end."""
 

@@ -80,13 +80,15 @@ def plan_song(
     extension: str,
     template: str = TEMPLATE,
     report: bool = False,
+    track: str | None = None,
 ) -> Plan:
     """The files of one song under `directory`; raises OutputError for a bad template.
 
-    The activity and, if wanted, the report are named by the template as if they were stems.
+    The activity and, if wanted, the report are named by the template as if they were stems. track:
+    what the song is called, by default as its file; may hold folders ("album/song").
     """
     check_template(template)
-    track = track_name(song)
+    track = track_name(song) if track is None else track
 
     def place(stem: str, ext: str) -> Path:
         suffix = song.suffix.lstrip(".")
@@ -104,13 +106,18 @@ def plan_songs(
     extension: str,
     template: str = TEMPLATE,
     report: bool = False,
+    tracks: Sequence[str] | None = None,
 ) -> list[Plan]:
-    """The files of all songs.
+    """The files of all songs; tracks: what they are called, if not as their files.
 
     Raises OutputError where two songs would write the same file, also where their names differ
     only in letter case, and where a song would be overwritten by a stem.
     """
-    plans = [plan_song(song, directory, stems, extension, template, report) for song in songs]
+    names = [track_name(song) for song in songs] if tracks is None else tracks
+    plans = [
+        plan_song(song, directory, stems, extension, template, report, track)
+        for song, track in zip(songs, names, strict=True)
+    ]
     refuse_clashes(plans)
     return plans
 

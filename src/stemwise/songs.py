@@ -33,7 +33,8 @@ class Output:
     stems: names of the stems to write (None: all). two_stems: write this stem and, as
     `no_<stem>`, the sum of the others. filename: fields track, trackext, stem and ext. clip_mode:
     see `StemOutput`. skip_existing: leave songs alone whose files all exist. report: a page is to
-    be written beside the stems, whose place is planned with them.
+    be written beside the stems, whose place is planned with them. staging: where files are written
+    before they get their names, on the same disk (None: in `directory`).
     """
 
     directory: Path = Path("separated")
@@ -44,6 +45,7 @@ class Output:
     clip_mode: ClipMode = "rescale"
     skip_existing: bool = False
     report: bool = False
+    staging: Path | None = None
 
     def __post_init__(self) -> None:
         check_template(self.filename)
@@ -66,11 +68,18 @@ class Output:
             return self.two_stems, f"no_{self.two_stems}"
         return tuple(source for source in sources if source in wanted)
 
-    def plan(self, songs: Sequence[Path], sources: Sequence[str]) -> list[Plan]:
-        """The files of all songs; raises OutputError where two of them clash."""
+    def plan(
+        self, songs: Sequence[Path], sources: Sequence[str], tracks: Sequence[str] | None = None
+    ) -> list[Plan]:
+        """The files of all songs; raises OutputError where two of them clash.
+
+        tracks: what the songs are called, if not as their files.
+        """
         names = self.names(sources)
         extension = self.format.extension
-        return plan_songs(songs, self.directory, names, extension, self.filename, self.report)
+        return plan_songs(
+            songs, self.directory, names, extension, self.filename, self.report, tracks
+        )
 
     def mix(self, stems: np.ndarray, sources: Sequence[str]) -> dict[str, np.ndarray]:
         """Stems (source, channel, sample) as the blocks (channel, sample) that are written."""
@@ -141,25 +150,28 @@ def separate_file(
     song: str | Path,
     output: Output | None = None,
     *,
+    track: str | None = None,
     labels: Activity | None = None,
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
 ) -> FileResult:
     """Separate a song into files with its rate, channels and exact number of samples.
 
-    labels: when each source plays, for the gate "oracle"; stems they do not name stay open, with a
-    warning. progress: called with seconds done and the song's seconds (None: unknown). Raises
-    AudioError for a song that cannot be read, ModelError for labels that do not fit, OutputError
-    for results that cannot be written, Cancelled soon after `cancel` is set; then nothing of the
-    song remains.
+    track: what the results are called, if not as the song's file. labels: when each source plays,
+    for the gate "oracle"; stems they do not name stay open, with a warning. progress: called with
+    seconds done and the song's seconds (None: unknown). Raises AudioError for a song that cannot be
+    read, ModelError for labels that do not fit, OutputError for results that cannot be written,
+    Cancelled soon after `cancel` is set; then nothing of the song remains.
     """
     started = time.perf_counter()
     output = output or Output()
     song = Path(song)
     sources = engine.separator.sources
-    [plan] = output.plan([song], sources)
+    [plan] = output.plan([song], sources, None if track is None else [track])
     if not engine.separator.activity_sources:
         plan = plan.without_activity()
+    if output.staging is not None:
+        plan = replace(plan, directory=output.staging)
     if output.skip_existing and all(path.is_file() for path in plan.paths):
         return _existing(plan)
     with open_audio(song) as reader:
@@ -176,7 +188,7 @@ def separate_file(
             cancel=cancel,
         )
         with writing:
-            track = ActivityTrack(engine)
+            heard = ActivityTrack(engine)
             samples = 0
             total = info.samples
             if total is None and info.duration is not None:
@@ -187,10 +199,10 @@ def separate_file(
             for block in stream:
                 _check(cancel)
                 writing.write(output.mix(block.stems, sources))
-                track.add(block.activity)
+                heard.add(block.activity)
                 samples += block.stems.shape[-1]
             gain = writing.finish()
-            activity = track.activity(samples / rate)
+            activity = heard.activity(samples / rate)
             if plan.activity is not None:
                 writing.add(plan.activity, lambda path: write_activity(path, activity))
             _check(cancel)

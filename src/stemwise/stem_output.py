@@ -320,7 +320,8 @@ def _put_aside(path: Path, aside: Path) -> None:
 
 
 def _make_staging(plan: Plan) -> Path:
-    short = plan.track.encode("utf-8", "ignore")[:100].decode("utf-8", "ignore")
+    name = plan.track.replace(os.sep, "/").rpartition("/")[2]
+    short = name.encode("utf-8", "ignore")[:100].decode("utf-8", "ignore")
     try:
         _sweep(plan.directory, short)
         prefix = f".{short}.{os.getpid()}."

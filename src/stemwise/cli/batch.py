@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import sys
 import threading
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from stemwise.errors import Cancelled, StemwiseError
+from stemwise.catalogue.work import Do, Facts, failure_sentence
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
-    from stemwise.models import Separator
-    from stemwise.separation import Engine, Options, Progress
-
-Result = TypeVar("Result")
-Work = Callable[["Engine", Path, "Progress", threading.Event], Result]
+    from stemwise.catalogue.entries import Entry
+    from stemwise.separation import Progress
 
 
 @dataclass(frozen=True)
 class Failure:
     """A song that could not be done, and why."""
 
-    song: Path
+    song: str
     sentence: str
 
 
@@ -57,12 +52,12 @@ class Board:
         if self._bars is not None:
             self._bars.stop()
 
-    def follow(self, song: Path) -> tuple[Progress, Callable[[], None]]:
+    def follow(self, name: str) -> tuple[Progress, Callable[[], None]]:
         """A callback for the engine, and one for the end of the song."""
         bars = self._bars
         if bars is None:
             return (lambda done, total: None), (lambda: None)
-        task = bars.add_task(song.name, total=None)
+        task = bars.add_task(name, total=None)
         return (
             lambda done, total: bars.update(task, completed=done, total=total),
             lambda: bars.remove_task(task),
@@ -108,31 +103,28 @@ def _bars(*, redirect_stdout: bool) -> Bars:
 
 
 def run_songs(
-    songs: Sequence[Path],
-    separator: Separator,
-    options: Options,
-    work: Work[Result],
-    done: Callable[[Path, Result], None],
+    entries: Sequence[Entry],
+    begin: Callable[[], Do],
+    done: Callable[[Facts], None],
     failed: Callable[[Failure], None],
     board: Board,
     jobs: int = 1,
 ) -> list[Failure]:
-    """Work on songs in `jobs` threads that share the separator; returns the failures.
+    """Work on songs in `jobs` threads; returns the failures.
 
-    `done` and `failed` are called one at a time, in this thread. Ctrl-C stops all songs, waits
-    until they have removed what they wrote, and is raised again.
+    begin: called once in each thread, since an engine adapts to the memory it finds; gives what
+    does a song. `done` and `failed` are called one at a time, in this thread. Ctrl-C stops all
+    songs, waits until they have removed what they wrote, and is raised again.
     """
     cancel, local = threading.Event(), threading.local()
 
-    def task(song: Path) -> Result:
-        from stemwise.separation import Engine
-
-        if not hasattr(local, "engine"):
-            # an engine adapts to the memory it finds, so each thread has its own
-            local.engine = Engine(separator, options)
-        progress, finish = board.follow(song)
+    def task(entry: Entry) -> Facts:
+        if not hasattr(local, "do"):
+            local.do = begin()
+        progress, finish = board.follow(entry.id)
         try:
-            return work(local.engine, song, progress, cancel)
+            facts: Facts = local.do(entry, progress, cancel)
+            return facts
         finally:
             finish()
 
@@ -140,19 +132,19 @@ def run_songs(
     executor = ThreadPoolExecutor(jobs, thread_name_prefix="song")
     cores = _share_cores(jobs)
     try:
-        pending: dict[Future[Result], Path] = {executor.submit(task, one): one for one in songs}
+        pending: dict[Future[Facts], Entry] = {executor.submit(task, one): one for one in entries}
         while pending:
             # waking up now and then lets Ctrl-C through on every system
             finished, _ = wait(pending, timeout=0.2, return_when="FIRST_COMPLETED")
             for future in finished:
-                song = pending.pop(future)
+                entry = pending.pop(future)
                 try:
-                    result = future.result()
+                    facts = future.result()
                 except Exception as error:
-                    failures.append(Failure(song, _sentence(song, error)))
+                    failures.append(Failure(entry.source, failure_sentence(entry.source, error)))
                     failed(failures[-1])
                 else:
-                    done(song, result)
+                    done(facts)
     finally:
         cancel.set()
         executor.shutdown(wait=True, cancel_futures=True)
@@ -176,30 +168,17 @@ def _set_cores(count: int) -> None:
         torch.set_num_threads(count)
 
 
-def _sentence(song: Path, error: Exception) -> str:
-    if isinstance(error, Cancelled):
-        return f"{song} was stopped."
-    if isinstance(error, (StemwiseError, OSError)):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return f"There is not enough memory for {song}: choose a shorter --segment or fewer --jobs."
-    # a defect of the program, whose place matters more than its sentence
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(where.filename).name}:{where.lineno}"
-    return f"{song} failed unexpectedly at {place} ({type(error).__name__}: {error})."
-
-
 def summary(failures: Sequence[Failure], count: int) -> None:
     """List the failures of a batch on standard error."""
     if failures and count > 1:
         typer.echo(f"{len(failures)} of {count} songs failed:", err=True)
         for failure in failures:
-            named = str(failure.song) in failure.sentence
+            named = failure.song in failure.sentence
             line = failure.sentence if named else f"{failure.song}: {failure.sentence}"
             typer.echo(f"  {line}", err=True)
 
 
-def print_json(content: dict[str, Any]) -> None:
+def print_json(content: Mapping[str, Any]) -> None:
     """One object on one line of standard output."""
     import json
 

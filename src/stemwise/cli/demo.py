@@ -33,4 +33,4 @@ def demo(
     tags = {"title": "Demo song", "artist": "stemwise"}
     write(song, Audio(rendered.mixture, rendered.sample_rate, tags))
     typer.echo(f"{song}: {rendered.song.style}, {rendered.song.tempo:.0f} beats per minute")
-    separate([song], name=name, out=out, device=device, report=True)
+    separate([str(song)], name=name, out=str(out), device=device, report=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +9,11 @@ import typer
 
 from stemwise.cli.batch import Board, Failure, print_json, run_songs, summary
 from stemwise.cli.download import Offline, obtain
+from stemwise.cli.many import RetryFailed, Run, run_many, wants_ledger
 from stemwise.cli.options import Device, Jobs, Json, Name, Quiet, Songs, one_of
 
 if TYPE_CHECKING:
-    from stemwise.activity import Activity
-    from stemwise.separation import Engine, Progress
-    from stemwise.songs import Detection
+    from stemwise.catalogue.work import Facts
 
 FORMATS = ("table", "lab", "txt", "csv", "jams")
 
@@ -42,6 +39,8 @@ def detect(
     ] = 0.1,
     device: Device = "auto",
     jobs: Jobs = 1,
+    run: Run = None,
+    retry_failed: RetryFailed = False,
     offline: Offline = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -50,105 +49,48 @@ def detect(
     one_of("--format", format, FORMATS)
     if out is not None and format == "table":
         raise typer.BadParameter("a table is not written to files: choose lab, txt, csv or jams.")
-    if format != "table" and out is None and len(songs) > 1:
-        raise typer.BadParameter(f"several songs in {format} need --out.")
 
     from stemwise import models
-    from stemwise.naming import Plan, refuse_clashes, track_name
+    from stemwise.catalogue.detecting import DetectWork
+    from stemwise.catalogue.entries import read_entries
+    from stemwise.naming import Plan, refuse_clashes
     from stemwise.separation import Engine, Options
-    from stemwise.songs import detect_file
 
-    places: dict[Path, Path] = {}
-    if out is not None:
-        places = {song: out / f"{track_name(song)}.{format}" for song in songs}
-        refuse_clashes([Plan(song, song.stem, out, {}, places[song]) for song in songs])
+    entries = read_entries(songs, leave_out=out)
+    if format != "table" and out is None and len(entries) > 1:
+        raise typer.BadParameter(f"several songs in {format} need --out.")
     obtain(name, offline=offline, shown=not quiet and not json)
     separator = models.load(name)
     options = Options(device=device)
     Engine(separator, options)  # a device that is not there ends the command, not every song
-
-    def work(engine: Engine, song: Path, progress: Progress, cancel: threading.Event) -> Detection:
-        found = detect_file(engine, song, progress=progress, cancel=cancel)
-        if song in places:
-            _write(places[song], found.activity, threshold, minimum)
-        return found
+    work = DetectWork(name, options, format, out, threshold, minimum)
+    if out is not None:
+        plans = [(Path(entry.source), work.place(entry)) for entry in entries]
+        refuse_clashes([Plan(song, song.stem, out, {}, place) for song, place in plans])
 
     with Board(not quiet and not json) as board:
 
-        def done(song: Path, found: Detection) -> None:
+        def done(facts: Facts) -> None:
             if json:
-                place = places.get(song)
-                print_json(_facts(song, found, threshold, minimum, place))
+                print_json({key: value for key, value in facts.items() if key != "text"})
                 return
-            activity = found.activity
             if not quiet:
-                for warning in found.warnings:
+                for warning in facts["warnings"]:
                     board.print(f"stemwise: warning: {warning}", err=True)
-            if song in places:
-                if not quiet:
-                    board.print(f"{song} -> {places[song]}")
-            elif format == "table":
-                board.print(_table(song, activity, threshold, minimum))
-            else:
-                board.print(_text(activity, format, threshold, minimum))
+            if facts["file"] is None:
+                board.print(facts["text"])
+            elif not quiet:
+                board.print(f"{facts['song']} -> {facts['file']}")
 
         def failed(failure: Failure) -> None:
             if json:
-                print_json({"song": str(failure.song), "error": failure.sentence})
+                print_json({"song": failure.song, "error": failure.sentence})
             board.print(f"stemwise: {failure.sentence}", err=True)
 
-        failures = run_songs(songs, separator, options, work, done, failed, board, jobs)
+        if out is not None and wants_ledger(songs, str(out), run, retry_failed):
+            run_many(entries, work, str(out), run, jobs, retry_failed, board, done, failed, json)
+            return
+        failures = run_songs(entries, lambda: work.begin(separator), done, failed, board, jobs)
     summary(failures, len(songs))
     if failures:
         raise typer.Exit(1)
-
-
-def _write(path: Path, activity: Activity, threshold: float, minimum: float) -> None:
-    from stemwise.activity import write_activity
-    from stemwise.stem_output import make_folder
-
-    make_folder(path.parent)
-    write_activity(path, activity, threshold=threshold, minimum=minimum)
-
-
-def _text(activity: Activity, format: str, threshold: float, minimum: float) -> str:
-    """What a file of this format holds."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"activity.{format}"
-        _write(path, activity, threshold, minimum)
-        return path.read_text(encoding="utf-8").removesuffix("\n")
-
-
-def _table(song: Path, activity: Activity, threshold: float, minimum: float) -> str:
-    """Per stem: the share of the song in which it plays, and its segments."""
-    segments = activity.segments(threshold, minimum)
-    width = max(len(source) for source in activity.sources)
-    lines = [str(song)]
-    for source, ratio in activity.ratio(threshold).items():
-        spans = "  ".join(f"{_time(a)}-{_time(b)}" for a, b in segments[source]) or "-"
-        lines.append(f"  {source:<{width}}  {ratio:4.0%}  {spans}")
-    return "\n".join(lines)
-
-
-def _time(seconds: float) -> str:
-    # rounded before it is split, so that 59.96 s is never shown as 0:60.0
-    minutes, tenths = divmod(round(seconds * 10), 600)
-    return f"{minutes}:{tenths / 10:04.1f}"
-
-
-def _facts(
-    song: Path, found: Detection, threshold: float, minimum: float, path: Path | None
-) -> dict[str, object]:
-    activity = found.activity
-    segments = activity.segments(threshold, minimum)
-    return {
-        "song": str(song),
-        "duration": round(activity.duration, 6),
-        "active": {name: round(value, 4) for name, value in activity.ratio(threshold).items()},
-        "segments": {
-            name: [[round(start, 4), round(end, 4)] for start, end in spans]
-            for name, spans in segments.items()
-        },
-        "warnings": list(found.warnings),
-        "file": None if path is None else str(path),
-    }

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from stemwise.errors import StemwiseError, hint
 
-Songs = Annotated[list[Path], typer.Argument(metavar="SONG...", help="Audio files.")]
+Songs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SONG...",
+        help="Audio files, folders, patterns, URLs, or manifests (.csv, .jsonl, .parquet).",
+    ),
+]
 Name = Annotated[
     str, typer.Option("-n", "--name", help="Model: a name from `stemwise models`, or a checkpoint.")
 ]

@@ -93,7 +93,7 @@ class Report:
 
     def started(self, pair: Pair) -> None:
         """A track is being worked on."""
-        self.bars[pair.name] = self.board.follow(Path(pair.name))
+        self.bars[pair.name] = self.board.follow(pair.name)
 
     def follow(self, pair: Pair) -> Progress:
         """Where to tell how far a track's separation is."""
@@ -133,7 +133,7 @@ def open_report(
     with Board(not quiet and printed != "json") as board:
         report = Report(board, quiet, printed, total, method)
         if len(found.pairs) > 1:
-            report.whole = board.follow(Path(f"{len(found.pairs)} tracks"))[0]
+            report.whole = board.follow(f"{len(found.pairs)} tracks")[0]
         if not quiet:
             for note in found.notes:
                 board.print(f"stemwise: note: {note}", err=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +10,12 @@ import typer
 
 from stemwise.cli.batch import Board, Failure, print_json, run_songs, summary
 from stemwise.cli.download import Offline, obtain
+from stemwise.cli.many import RetryFailed, Run, run_many, wants_ledger
 from stemwise.cli.options import Device, Jobs, Json, Name, Quiet, Songs, one_of, usage
-from stemwise.naming import track_name
 
 if TYPE_CHECKING:
     from stemwise.audio import AudioFormat
-    from stemwise.separation import Engine, Progress
-    from stemwise.songs import FileResult
+    from stemwise.catalogue.work import Facts
 
 BITRATES = {"mp3": 320, "opus": 192, "ogg": 256, "m4a": 256}
 """kbit/s where none is asked for."""
@@ -25,7 +24,7 @@ BITRATES = {"mp3": 320, "opus": 192, "ogg": 256, "m4a": 256}
 def separate(
     songs: Songs,
     name: Name = "band",
-    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("separated"),
+    out: Annotated[str, typer.Option("-o", "--out", help="Output folder, or URL.")] = "separated",
     device: Device = "auto",
     two_stems: Annotated[
         str | None,
@@ -75,6 +74,8 @@ def separate(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave songs whose files all exist.")
     ] = False,
+    run: Run = None,
+    retry_failed: RetryFailed = False,
     report: Annotated[
         bool,
         typer.Option(
@@ -96,9 +97,11 @@ def separate(
     kind = _format(format, {"flac": flac, "mp3": mp3, "opus": opus}, bitrate, int24, float32)
 
     from stemwise import models
-    from stemwise.activity import read_activity
+    from stemwise.catalogue.entries import read_entries
+    from stemwise.catalogue.separating import SeparateWork, own_options
+    from stemwise.catalogue.storage import is_url
     from stemwise.separation import Engine, Options
-    from stemwise.songs import Output, separate_file
+    from stemwise.songs import Output
 
     with usage():
         options = Options(
@@ -111,7 +114,7 @@ def separate(
             precision=precision,  # type: ignore[arg-type]
         )
         output = Output(
-            out,
+            Path(out),
             kind,
             None if stems is None else tuple(one.strip() for one in stems.split(",")),
             two_stems,
@@ -125,47 +128,43 @@ def separate(
     with usage():
         output.names(separator.sources)
     Engine(separator, options)  # a device that is not there ends the command, not every song
-    output.plan(songs, separator.sources)
-
-    def work(
-        engine: Engine, song: Path, progress: Progress, cancel: threading.Event
-    ) -> tuple[FileResult, Path | None]:
-        known = None if labels is None else read_activity(_label_file(labels, song))
-        result = separate_file(engine, song, output, labels=known, progress=progress, cancel=cancel)
-        if result.report_path is None or result.skipped:
-            return result, None
-        return result, _report(result, result.report_path, name, engine)
+    entries = read_entries(songs, leave_out=None if is_url(out) else Path(out))
+    work = SeparateWork(name, options, output, labels, out if is_url(out) else None)
+    for entry in entries:  # what a manifest asks for wrongly ends the command, too
+        own_options(entry, options, output)[1].names(separator.sources)
 
     with Board(not quiet and not json) as board:
 
-        def done(song: Path, outcome: tuple[FileResult, Path | None]) -> None:
-            result, page = outcome
+        def done(facts: Facts) -> None:
             if json:
-                print_json({**result.to_json(), "report": None if page is None else str(page)})
+                print_json(facts)
             elif not quiet:
-                _tell(board, result, page)
+                _tell(board, facts)
 
         def failed(failure: Failure) -> None:
             if json:
-                print_json({"song": str(failure.song), "error": failure.sentence})
+                print_json({"song": failure.song, "error": failure.sentence})
             board.print(f"stemwise: {failure.sentence}", err=True)
 
-        failures = run_songs(songs, separator, options, work, done, failed, board, jobs)
+        if wants_ledger(songs, out, run, retry_failed):
+            if "{track}" not in filename:
+                raise typer.BadParameter("--filename needs {track} where there are many songs.")
+            run_many(entries, work, out, run, jobs, retry_failed, board, done, failed, json)
+            return
+        plain = [Path(entry.source) for entry in entries]
+        output.plan(plain, separator.sources, [entry.id for entry in entries])
+        failures = run_songs(entries, lambda: work.begin(separator), done, failed, board, jobs)
     summary(failures, len(songs))
     if failures:
         raise typer.Exit(1)
 
 
-def _check_labels(labels: str | None, gate: str, songs: list[Path]) -> None:
+def _check_labels(labels: str | None, gate: str, songs: list[str]) -> None:
     """Labels and the gate "oracle" need each other, and every song labels of its own."""
     if (labels is not None) != (gate == "oracle"):
         raise typer.BadParameter("--gate oracle and --labels FILE need each other.")
     if labels is not None and len(songs) > 1 and "{track}" not in labels:
         raise typer.BadParameter("several songs need a file each: put {track} into --labels.")
-
-
-def _label_file(labels: str, song: Path) -> Path:
-    return Path(labels.replace("{track}", track_name(song)))
 
 
 def _format(
@@ -201,44 +200,25 @@ def _format(
         )
 
 
-def _tell(board: Board, result: FileResult, page: Path | None) -> None:
+def _tell(board: Board, facts: Facts) -> None:
     """What became of one song, for people."""
     from stemwise.report.words import clock
 
-    for warning in result.warnings:
+    for warning in facts["warnings"]:
         board.print(f"stemwise: warning: {warning}", err=True)
-    places = sorted({str(path.parent) for path in result.stems.values()})
-    stems = ", ".join(result.stems)
-    if result.skipped:
-        board.print(f"{result.song} -> {', '.join(places)}: exists already, left as it is")
+    places = ", ".join(sorted({path.rpartition(os.sep)[0] for path in facts["stems"].values()}))
+    if facts["skipped"]:
+        board.print(f"{facts['song']} -> {places}: exists already, left as it is")
         return
-    speed = result.duration / max(result.elapsed, 1e-9)
+    speed = facts["duration"] / max(facts["elapsed"], 1e-9)
     board.print(
-        f"{result.song} -> {', '.join(places)}: {stems} "
-        f"({clock(result.duration)} in {result.elapsed:.1f} s, {speed:.1f}x realtime)"
+        f"{facts['song']} -> {places}: {', '.join(facts['stems'])} "
+        f"({clock(facts['duration'])} in {facts['elapsed']:.1f} s, {speed:.1f}x realtime)"
     )
-    if result.gain != 1:
+    if facts["gain"] != 1:
         board.print(
-            f"  all stems are {result.gain:.4f} times as loud as in the song, so that none clips "
+            f"  all stems are {facts['gain']:.4f} times as loud as in the song, so that none clips "
             "(--float32 keeps the volume)"
         )
-    if page is not None:
-        board.print(f"  report: {page}")
-
-
-def _report(result: FileResult, page: Path, model: str, engine: Engine) -> Path:
-    from stemwise.report import write_report
-    from stemwise.report.facts import separation_facts
-    from stemwise.stem_output import make_folder
-
-    make_folder(page.parent)
-    return write_report(
-        page.parent,
-        title=track_name(result.song),
-        mixture=result.song,
-        stems=result.stems,
-        activity=result.activity,
-        facts=separation_facts(result, model, engine),
-        warnings=result.warnings,
-        name=page.name,
-    )
+    if facts["report"] is not None:
+        board.print(f"  report: {facts['report']}")

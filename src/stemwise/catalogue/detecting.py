@@ -1,0 +1,123 @@
+"""Detection of many songs: when each stem plays, from a path or URL to a file or a text."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stemwise.activity import Activity, write_activity
+from stemwise.catalogue.entries import Entry
+from stemwise.catalogue.storage import fetch
+from stemwise.catalogue.work import Do, Facts
+from stemwise.errors import CatalogueError
+from stemwise.songs import Detection, detect_file
+from stemwise.stem_output import make_folder
+
+if TYPE_CHECKING:
+    from stemwise.models import Separator
+    from stemwise.separation import Engine, Options, Progress
+
+
+@dataclass(frozen=True)
+class DetectWork:
+    """Tells when each stem plays.
+
+    format: "table" or that of a label file. directory: of label files (None: the facts hold the
+    text). threshold: probability from which a stem plays. minimum: seconds of the shortest segment.
+    """
+
+    model: str
+    options: Options
+    format: str
+    directory: Path | None
+    threshold: float
+    minimum: float
+
+    def place(self, entry: Entry) -> Path | None:
+        """The label file of a song."""
+        return None if self.directory is None else self.directory / f"{entry.id}.{self.format}"
+
+    def begin(self, separator: Separator | None = None) -> Do:
+        """Load the model, unless it is given; an engine of its own for each thread."""
+        from stemwise import models
+        from stemwise.separation import Engine
+
+        engine = Engine(separator or models.load(self.model), self.options)
+
+        def do(entry: Entry, progress: Progress, cancel: threading.Event) -> Facts:
+            return self._do(engine, entry, progress, cancel)
+
+        return do
+
+    def staged(self, folder: Path) -> DetectWork:
+        """The same work: a label file is small, and gets its name when it is whole."""
+        return self
+
+    def terms(self) -> dict[str, Any]:
+        """Model, format and what counts as playing."""
+        names = ("model", "format", "threshold", "minimum")
+        return {"command": "detect", **{name: getattr(self, name) for name in names}}
+
+    def _do(
+        self, engine: Engine, entry: Entry, progress: Progress, cancel: threading.Event
+    ) -> Facts:
+        if entry.options:
+            raise CatalogueError(f"{entry.id}: detection has no options of single songs.")
+        with tempfile.TemporaryDirectory(prefix="stemwise-") as folder:
+            song = fetch(entry.source, Path(folder))
+            found = detect_file(engine, song, progress=progress, cancel=cancel)
+        place = self.place(entry)
+        text = None
+        if place is not None:
+            self._write(place, found.activity)
+        elif self.format == "table":
+            text = self._table(entry.source, found.activity)
+        else:
+            text = self._text(found.activity)
+        return {**self._facts(entry, found, place), "text": text}
+
+    def _write(self, path: Path, activity: Activity) -> None:
+        make_folder(path.parent)
+        write_activity(path, activity, threshold=self.threshold, minimum=self.minimum)
+
+    def _text(self, activity: Activity) -> str:
+        """What a file of this format holds."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"activity.{self.format}"
+            self._write(path, activity)
+            return path.read_text(encoding="utf-8").removesuffix("\n")
+
+    def _table(self, song: str, activity: Activity) -> str:
+        """Per stem: the share of the song in which it plays, and its segments."""
+        segments = activity.segments(self.threshold, self.minimum)
+        width = max(len(source) for source in activity.sources)
+        lines = [song]
+        for source, ratio in activity.ratio(self.threshold).items():
+            spans = "  ".join(f"{_time(a)}-{_time(b)}" for a, b in segments[source]) or "-"
+            lines.append(f"  {source:<{width}}  {ratio:4.0%}  {spans}")
+        return "\n".join(lines)
+
+    def _facts(self, entry: Entry, found: Detection, path: Path | None) -> dict[str, Any]:
+        activity = found.activity
+        segments = activity.segments(self.threshold, self.minimum)
+        ratio = activity.ratio(self.threshold)
+        return {
+            "song": entry.source,
+            "duration": round(activity.duration, 6),
+            "active": {name: round(value, 4) for name, value in ratio.items()},
+            "segments": {
+                name: [[round(start, 4), round(end, 4)] for start, end in spans]
+                for name, spans in segments.items()
+            },
+            "warnings": list(found.warnings),
+            "file": None if path is None else str(path),
+        }
+
+
+def _time(seconds: float) -> str:
+    # rounded before it is split, so that 59.96 s is never shown as 0:60.0
+    minutes, tenths = divmod(round(seconds * 10), 600)
+    return f"{minutes}:{tenths / 10:04.1f}"

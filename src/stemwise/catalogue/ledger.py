@@ -1,0 +1,155 @@
+"""What became of every song of a run: a file that only grows, one JSON object a line.
+
+The first line says what the run does (`Terms`); every other one that a song is done or failed. A
+line is on the disk before the run goes on, so that whatever is killed, a song counts as done only
+where its results are whole, and is done again where that is not sure. The last line of a killed run
+may be torn: it is cut off when the run goes on. Order is that of the lines; times are for people.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from stemwise.errors import CatalogueError
+
+NAME = "ledger.jsonl"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of a song; `facts` are what the work says of it (length, files, seconds)."""
+
+    id: str
+    state: Literal["done", "failed"]
+    sentence: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Ledger:
+    """The ledger of a run directory; use as a context manager, in which no other run may use it.
+
+    terms: what the run does to each song (command, model, options), equal for all that the
+    directory holds. Raises CatalogueError where another run uses the directory, where it was made
+    on other terms, and for a ledger that is damaged elsewhere than at its end.
+    """
+
+    def __init__(self, directory: Path, terms: Mapping[str, Any]) -> None:
+        self.path = directory / NAME
+        self._terms = json.loads(json.dumps(terms))  # as it will be read back
+        self._lock = FileLock(directory / f".{NAME}.lock")
+        self._states: dict[str, str] = {}
+        self._file = -1
+
+    def __enter__(self) -> Ledger:
+        from stemwise.stem_output import make_folder
+
+        make_folder(self.path.parent)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise CatalogueError(
+                f"Another run is at work in {self.path.parent}: wait for it, or choose another "
+                "folder."
+            ) from error
+        try:
+            self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._file)
+        self._lock.release()
+
+    def state(self, id: str) -> str | None:
+        """ "done", "failed" or, for a song that nothing is known of, None; the last line counts."""
+        return self._states.get(id)
+
+    def add(self, record: Record) -> None:
+        """Append what became of a song; on the disk when this returns. Raises CatalogueError."""
+        self._write({**asdict(record), "time": _now()})
+        self._states[record.id] = record.state
+
+    def _open(self) -> None:
+        whole = 0
+        if self.path.exists():
+            whole = self._read()
+        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.ftruncate(self._file, whole)
+        if not whole:
+            self._write({"ledger": VERSION, "terms": self._terms, "time": _now()})
+
+    def _read(self) -> int:
+        """Take in the lines that are there; returns the bytes of those that are whole."""
+        whole = 0
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    break  # torn by the end of the run that wrote it
+                try:
+                    content = json.loads(line)
+                    if number == 1:
+                        self._check(content)
+                    else:
+                        self._states[content["id"]] = content["state"]
+                except (ValueError, KeyError, TypeError) as error:
+                    raise CatalogueError(
+                        f"{self.path}, line {number} is damaged: remove that line, and its song "
+                        "is done again."
+                    ) from error
+                whole += len(line)
+        return whole
+
+    def _check(self, head: Mapping[str, Any]) -> None:
+        if head["ledger"] != VERSION:
+            raise CatalogueError(
+                f"{self.path} was written by another version of stemwise: choose another folder."
+            )
+        there = head["terms"]
+        for key in sorted({*there, *self._terms}):
+            if there.get(key) != self._terms.get(key):
+                raise CatalogueError(
+                    f"{self.path.parent} holds results with {key} {_shown(there.get(key))}, not "
+                    f"{_shown(self._terms.get(key))}: choose another folder, or the same options."
+                )
+
+    def _write(self, content: Mapping[str, Any]) -> None:
+        line = json.dumps(content, ensure_ascii=False).encode() + b"\n"
+        start = os.fstat(self._file).st_size
+        try:
+            written = os.write(self._file, line)
+            if written < len(line):
+                written += os.write(self._file, line[written:])
+            os.fsync(self._file)
+        except OSError as error:
+            with suppress(OSError):  # a torn line is cut off when the run goes on
+                os.ftruncate(self._file, start)
+            raise CatalogueError(
+                f"{self.path} cannot be written ({error.strerror}): free some space and start the "
+                "same command again."
+            ) from error
+
+
+def _shown(value: Any) -> str:
+    return "left out" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

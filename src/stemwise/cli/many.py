@@ -1,0 +1,114 @@
+"""Runs over many songs: a ledger of what was done, and processes that do the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stemwise.cli.batch import Board, Failure, print_json
+
+if TYPE_CHECKING:
+    from stemwise.catalogue.entries import Entry
+    from stemwise.catalogue.ledger import Record
+    from stemwise.catalogue.run import Summary
+    from stemwise.catalogue.work import Facts, Work
+
+Run = Annotated[
+    Path | None,
+    typer.Option(
+        "--run",
+        metavar="DIR",
+        help="Folder of the ledger, in which what is done is noted [the output folder].",
+    ),
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Try songs again that failed in an earlier run.")
+]
+
+
+def wants_ledger(songs: Sequence[str], out: str, run: Path | None, retry_failed: bool) -> bool:
+    """Whether a command is a run: over what holds many songs, or to a URL, or asked to be one."""
+    from stemwise.catalogue.entries import is_many
+    from stemwise.catalogue.storage import is_url
+
+    if is_url(out) and run is None:
+        raise typer.BadParameter("results that go to a URL need --run DIR, for the ledger.")
+    return run is not None or retry_failed or any(is_many(song) for song in songs)
+
+
+def run_many(
+    entries: Sequence[Entry],
+    work: Work,
+    out: str,
+    run: Path | None,
+    jobs: int,
+    retry_failed: bool,
+    board: Board,
+    done: Callable[[Facts], None],
+    failed: Callable[[Failure], None],
+    json: bool,
+) -> None:
+    """Do what the ledger lacks, in `jobs` processes, and sum up; exits with 1 if songs failed."""
+    from stemwise.catalogue import run as catalogue
+    from stemwise.catalogue.ledger import Ledger
+    from stemwise.catalogue.pool import run_pool
+    from stemwise.catalogue.storage import is_url
+
+    directory = Path(out) if run is None else run
+    sources = {entry.id: entry.source for entry in entries}
+    bars: dict[str, tuple[Callable[[float, float | None], None], Callable[[], None]]] = {}
+
+    def follow(entry: Entry, seconds: float, total: float | None) -> None:
+        if entry.id not in bars:
+            bars[entry.id] = board.follow(entry.id)
+        bars[entry.id][0](seconds, total)
+
+    def tell(record: Record) -> None:
+        bars.pop(record.id, (None, lambda: None))[1]()
+        if record.sentence is None:
+            done(record.facts)
+        else:
+            failed(Failure(sources[record.id], record.sentence))
+
+    with ExitStack() as stack:
+        ledger = stack.enter_context(Ledger(directory, work.terms()))
+        if not is_url(out):
+            parts = Path(out) / f".parts-{_digest(directory)}"
+            shutil.rmtree(parts, ignore_errors=True)  # what a killed run left
+            stack.callback(shutil.rmtree, parts, ignore_errors=True)
+            work = work.staged(parts)
+        summary = catalogue.run(
+            entries,
+            lambda missing: run_pool(work, missing, jobs, follow),
+            ledger,
+            retry_failed=retry_failed,
+            tell=tell,
+        )
+    if json:
+        print_json({"summary": summary.to_json()})
+    else:
+        board.print(_sentence(summary, ledger.path), err=True)
+    if not summary.complete:
+        raise typer.Exit(1)
+
+
+def _digest(directory: Path) -> str:
+    """Tells runs apart that write into the same folder."""
+    return hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:8]
+
+
+def _sentence(summary: Summary, ledger: Path) -> str:
+    parts = [f"{summary.done} songs done"]
+    if summary.already:
+        parts.append(f"{summary.already} were done before")
+    if summary.failures:
+        parts.append(f"{len(summary.failures)} failed")
+    if summary.left_failed:
+        parts.append(f"{summary.left_failed} had failed before (--retry-failed tries them again)")
+    return f"{', '.join(parts)}; see {ledger}"
