@@ -35,8 +35,6 @@ def _broken(path: Path, kind: str) -> Path:
     elif kind == "text":
         path = path.with_suffix(".mp3")
         path.write_text("not a song\n" * 500)
-    elif kind == "folder":
-        path.mkdir()
     elif kind == "no samples":
         soundfile.write(path, np.zeros((0, 2)), 44100)
     elif kind in ("nan", "inf"):
@@ -53,7 +51,6 @@ def _broken(path: Path, kind: str) -> Path:
         ("header", "is not an audio file that can be read"),
         ("random", "is not an audio file that can be read"),
         ("text", "is not an audio file that can be read"),
-        ("folder", "is a folder: name an audio file"),
         ("missing", "does not exist: check the name"),
         ("no samples", "contains no audio samples"),
         ("nan", "has a sample that is not a number at 3.401 s"),

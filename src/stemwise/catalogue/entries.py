@@ -48,7 +48,10 @@ def read_entries(arguments: Sequence[str], *, leave_out: Path | None = None) -> 
     for argument in arguments:
         found = list(_expand(argument, leave_out))
         if not found:
-            raise CatalogueError(f"There are no songs in {argument}: {_suffixes()} are looked for.")
+            raise CatalogueError(
+                f"There are no songs in {argument}: they are known by their suffixes "
+                f"({_suffixes()})."
+            )
         entries += found
     return entries
 
@@ -138,7 +141,7 @@ def _inside(file: str, folder: Path) -> bool:
 
 
 def _suffixes() -> str:
-    return ", ".join(sorted(AUDIO_SUFFIXES))
+    return ", ".join(suffix[1:] for suffix in sorted(AUDIO_SUFFIXES))
 
 
 def refuse_same_ids(entries: Iterable[Entry]) -> None:
