@@ -35,10 +35,11 @@ export class Actions {
   }
 
   private async delete(job: Job): Promise<void> {
+    // its player must not go on loading what is about to be gone
+    if (location.hash === `#${job.id}`) await leave();
     const deleted = await this.attempt(() => deleteJob(job.id), [404]);
     if (!deleted) return;
     this.jobs.drop(job.id);
-    if (location.hash === `#${job.id}`) location.hash = "";
     tell(`${title(job.name)} was deleted.`);
   }
 
@@ -54,4 +55,12 @@ export class Actions {
       return false;
     }
   }
+}
+
+/** Back to the list; resolves when the song is closed. */
+function leave(): Promise<Event> {
+  return new Promise((resolve) => {
+    window.addEventListener("hashchange", resolve, { once: true });
+    location.hash = "";
+  });
 }

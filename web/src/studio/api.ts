@@ -73,8 +73,8 @@ export const retryJob = (id: string): Promise<unknown> => ask(`${path(id)}/retry
 
 export const deleteJob = (id: string): Promise<unknown> => ask(path(id), "DELETE");
 
-export const readMultitrack = (id: string): Promise<Multitrack> =>
-  ask<Multitrack>(`${path(id)}/multitrack`);
+export const readMultitrack = (id: string, signal: AbortSignal): Promise<Multitrack> =>
+  ask<Multitrack>(`${path(id)}/multitrack`, "GET", signal);
 
 /** Exchange the token for a cookie that scripts cannot read. */
 export async function unlock(token: string): Promise<void> {
@@ -88,16 +88,17 @@ export function path(id: string, below = "", query: Record<string, string> = {})
   return `/api/jobs/${encodeURIComponent(id)}${below}${parameters ? `?${parameters}` : ""}`;
 }
 
-async function ask<T>(url: string, method = "GET"): Promise<T> {
-  const response = await answer(url, method);
+async function ask<T>(url: string, method = "GET", signal?: AbortSignal): Promise<T> {
+  const response = await answer(url, method, signal);
   return (response.status === 204 ? null : await response.json()) as T;
 }
 
-async function answer(url: string, method: string): Promise<Response> {
+async function answer(url: string, method: string, signal?: AbortSignal): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(url, { method, cache: "no-store" });
-  } catch {
+    response = await fetch(url, { method, cache: "no-store", signal: signal ?? null });
+  } catch (error) {
+    if (signal?.aborted) throw error;
     throw new Refusal(0, UNREACHABLE);
   }
   if (!response.ok) {

@@ -1,5 +1,6 @@
 /** One song: its progress while it is made, then the multitrack player and what can be taken. */
 
+import type { Multitrack } from "../player/multitrack";
 import { type Player, createPlayer } from "../player/player";
 import { type Job, Refusal, readMultitrack } from "./api";
 import type { Actions } from "./actions";
@@ -15,6 +16,8 @@ export class SongView {
   private shown = "";
   private player: Player | null = null;
   private progress: Progress | null = null;
+  /** Aborted when what is being read is no longer wanted. */
+  private reading = new AbortController();
   private readonly body = part("song-body");
 
   constructor(
@@ -61,6 +64,8 @@ export class SongView {
   }
 
   private clear(): void {
+    this.reading.abort();
+    this.reading = new AbortController();
     this.player?.destroy();
     this.player = null;
     this.progress = null;
@@ -81,12 +86,11 @@ export class SongView {
   private async play(job: Job): Promise<void> {
     const busy = make("p", { class: "card notice" }, "Opening the player…");
     this.body.append(busy);
+    const { signal } = this.reading;
     try {
-      const song = await readMultitrack(job.id);
-      if (!busy.isConnected) return; // another song was opened meanwhile
-      this.show(job, song);
+      this.show(job, await readMultitrack(job.id, signal));
     } catch (error) {
-      if (!busy.isConnected) return;
+      if (signal.aborted) return;
       if (!(error instanceof Refusal)) throw error;
       const again = make("button", { type: "button", class: "button" }, "Try again");
       again.addEventListener("click", () => {
@@ -97,7 +101,7 @@ export class SongView {
     }
   }
 
-  private show(job: Job, song: Awaited<ReturnType<typeof readMultitrack>>): void {
+  private show(job: Job, song: Multitrack): void {
     const root = make("div", { class: "player-root", id: "player" });
     this.body.replaceChildren(root);
     if (job.warnings.length > 0) {
