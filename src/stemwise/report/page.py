@@ -26,6 +26,7 @@ LONGEST_EMBEDDED = 370.0
 SUMMED = "-mixture.opus"
 """Ending of the file that a page plays for the sum of a long song's stems."""
 _LISTED_SEGMENTS = 200
+_SIZE = "<!--size-->"
 
 
 def write_report(
@@ -93,9 +94,9 @@ def compose(song: Multitrack) -> str:
         "script": _asset("report.js"),
         "start": _text("page.js"),
     }
-    # its own length in words changes the length by a few bytes
-    size = len(_page().substitute(parts, audio_note="").encode())
-    return _page().substitute(parts, audio_note=escape(_audio_note(song, size)))
+    page = _page().substitute(parts)
+    # saying how long it is makes it a little longer
+    return page.replace(_SIZE, escape(_audio_note(song, len(page.encode()))), 1)
 
 
 def _shared_audio(song: Multitrack) -> tuple[list[str], dict[str, Any]]:
