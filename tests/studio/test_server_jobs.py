@@ -169,8 +169,11 @@ def test_what_a_killed_server_left_is_removed(tmp_path: Path) -> None:
 
 def test_two_studios_do_not_share_a_folder(tmp_path: Path) -> None:
     first, second = Folders(tmp_path), Folders(tmp_path)
-    with first.exclusive():
-        with pytest.raises(StudioError, match="Another studio"), second.exclusive():
-            pass
+    with (
+        first.exclusive(),
+        pytest.raises(StudioError, match="Another studio"),
+        second.exclusive(),
+    ):
+        pytest.fail("both have it")
     with second.exclusive():
-        pass
+        assert (tmp_path / "studio.lock").is_file()

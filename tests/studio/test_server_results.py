@@ -14,7 +14,7 @@ import soundfile
 from tests.studio.conftest import Live, song
 
 from stemwise.activity import read_activity
-from stemwise.audio import read_stem_file
+from stemwise.audio import AudioFormat, read, read_stem_file, write
 from stemwise.cli import run
 
 STEMS = ["vocals", "drums", "bass", "other"]
@@ -22,23 +22,22 @@ STEMS = ["vocals", "drums", "bass", "other"]
 
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A song that every format holds as it is."""
-    return song(tmp_path_factory.mktemp("quiet") / "quiet.wav", 3)
+    """A song that every format holds as it is, with tags and a cover."""
+    folder = tmp_path_factory.mktemp("quiet")
+    audio = read(song(folder / "plain.wav", 1.5))
+    audio.tags, audio.cover = {"title": "Leise", "artist": "Café ☕"}, _picture()
+    write(folder / "quiet.flac", audio, format=AudioFormat("flac", "int24"))
+    return folder / "quiet.flac"
 
 
 @pytest.fixture(scope="module")
 def loud(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A song that clips in its middle, with tags and a cover."""
-    folder = tmp_path_factory.mktemp("loud")
-    samples, rate = soundfile.read(song(folder / "plain.wav", 30), dtype="float32")
-    samples[rate * 15 : rate * 16] *= 30
-    soundfile.write(folder / "loud.wav", samples, rate, subtype="FLOAT")
-    from stemwise.audio import AudioFormat, read, write
-
-    audio = read(folder / "loud.wav")
-    audio.tags, audio.cover = {"title": "Laut", "artist": "Café ☕"}, _picture()
-    write(folder / "loud.flac", audio, AudioFormat("flac", "int24"))
-    return folder / "loud.flac"
+    """A song of several blocks that clips in the last one only."""
+    path = tmp_path_factory.mktemp("loud") / "loud.wav"
+    audio = read(song(path, 28, rate=16000))
+    audio.samples[:, 16000 * 26 : 16000 * 27] *= 80
+    write(path, audio, format=AudioFormat("wav", "float32"))
+    return path
 
 
 def _picture() -> bytes:
@@ -58,10 +57,10 @@ def test_what_a_finished_job_says(live: Live, job: str, quiet: Path) -> None:
     found = live.client.job(job)
     assert found["name"] == "Crème brûlée.wav"
     assert (found["state"], found["progress"], found["position"]) == ("done", 1.0, None)
-    assert found["seconds_done"] == found["seconds_total"] == 3.0
+    assert found["seconds_done"] == found["seconds_total"] == 1.5
     assert found["speed"] > 0
     assert found["created"] <= found["started"] <= found["finished"] < found["expires"]
-    assert found["size"] > 5 * 3 * 44100 * 2 * 4
+    assert found["size"] > 5 * 1.5 * 44100 * 2 * 4
     # what can be fetched without a download's cost is there already
     assert live.studio.folders.work(job).exists() is False
 
@@ -81,7 +80,6 @@ def test_the_stems_sum_to_the_song(live: Live, job: str, quiet: Path) -> None:
 
 OPTIONS: list[tuple[str, dict[str, str], list[str]]] = [
     ("wav", {}, []),
-    ("wav", {"bits": "16"}, []),
     ("wav", {"bits": "24"}, ["--int24"]),
     ("wav", {"bits": "32"}, ["--float32"]),
     ("flac", {}, ["--flac"]),
@@ -100,10 +98,12 @@ def test_downloads_are_the_files_of_the_command_line(
     path: Path = request.getfixturevalue(which)
     id = live.client.separate(path)
     told = live.studio.folders.masters(id) / "masters.json"
-    assert (max(json.loads(told.read_text())["peaks"]) > 1) == (which == "loud")
+    peaks = json.loads(told.read_text())["peaks"]
+    assert peaks[0] < 1
+    assert (max(peaks) > 1) == (which == "loud")
     for extension, query, arguments in OPTIONS:
-        if which == "loud" and extension in ("ogg", "m4a"):
-            continue  # the same way as mp3 and opus, and slow
+        if which == "loud" and (extension, query) not in (("wav", {}), ("mp3", {})):
+            continue  # the others take one of these two ways
         out = tmp_path / f"{extension}{query.get('bits', '')}"
         command = ["separate", str(path), "-n", str(tiny), "-o", str(out), "-q", *arguments]
         assert run(command) == 0
@@ -111,9 +111,21 @@ def test_downloads_are_the_files_of_the_command_line(
             answer = live.client.get(f"/api/jobs/{id}/stems/{stem}.{extension}", params=query)
             assert answer.status_code == 200, answer.text
             expected = (out / path.stem / f"{stem}.{extension}").read_bytes()
-            assert answer.content == expected, f"{stem}.{extension} {query}"
+            found, expected = (_without_serial(one) for one in (answer.content, expected))
+            assert found == expected, f"{stem}.{extension} {query}"
         table = live.client.get(f"/api/jobs/{id}/activity.csv").content
         assert table == (out / path.stem / "activity.csv").read_bytes()
+
+
+def _without_serial(content: bytes) -> bytes:
+    """Ogg without what tells streams apart, which is drawn by chance: serial number, checksum."""
+    pages = bytearray(content)
+    at = 0
+    while pages[at : at + 4] == b"OggS":
+        pages[at + 14 : at + 18] = pages[at + 22 : at + 26] = bytes(4)
+        count = pages[at + 26]
+        at += 27 + count + sum(pages[at + 27 : at + 27 + count])
+    return bytes(pages)
 
 
 def test_some_stems_with_a_gate_are_those_of_the_command_line(
@@ -238,7 +250,7 @@ def test_the_player_gets_all_it_needs(live: Live, job: str) -> None:
     assert [track["name"] for track in document["tracks"]] == ["mixture", *STEMS]
     assert document["facts"]["Model"] == "tiny (band-unet)"
     for track in document["tracks"]:
-        assert track["duration"] == 3.0
+        assert track["duration"] == 1.5
         assert track["audio"]["kind"] == "wav"
         assert live.client.head(track["audio"]["url"]).status_code == 200
         picture = live.client.get(track["spectrogram"]["url"])

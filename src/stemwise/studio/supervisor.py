@@ -33,6 +33,7 @@ class Supervisor:
         self._cancelled: set[str] = set()
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._slots: list[_Slot] = []
         self.offers: Future[dict[str, Offer]] = Future()
 
     def start(self, candidates: list[Candidate]) -> None:
@@ -50,6 +51,7 @@ class Supervisor:
         for index in range(self._settings.workers):
             undescribed = candidates if known is None and index == 0 else []
             slot = _Slot(self, undescribed, described)
+            self._slots.append(slot)
             thread = threading.Thread(target=slot.run, name=f"worker {index + 1}")
             self._threads.append(thread)
             thread.start()
@@ -200,7 +202,7 @@ class _Slot:
         while True:
             answer = child.receive(_POLL)
             if isinstance(answer, (worker.Finished, worker.Failed)):
-                return answer if asked is None or answer == worker.Failed(None) else why
+                return answer if asked is None else why
             now = time.monotonic()
             if isinstance(answer, worker.Progress):
                 self._tell(job, answer, now - started)
