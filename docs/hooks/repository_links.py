@@ -1,4 +1,4 @@
-"""Links from documents to files of the repository outside docs/, on the site.
+"""Links from documents to files of the repository outside docs/, on the site, and measured pages.
 
 A document links to `../CHANGELOG.md` or `../src/...` so that the link works where the repository
 is browsed. The site has no such place: here the file becomes part of it and the link leads there.
@@ -23,6 +23,17 @@ PAGES = {"CHANGELOG.md": "changelog.md"}
 _LINK = re.compile(r"(?<=\]\()([^)#\s]+)")
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put every measured table into the navigation, below the page that tells of them."""
+    measured = sorted((ROOT / "docs/reproduction").glob("*.md"))
+    for section in config.nav or []:
+        for entry in next(iter(section.values())):
+            if isinstance(entry, dict) and "Reproduction" in entry:
+                pages = [f"reproduction/{page.name}" for page in measured]
+                entry["Reproduction"] = ["reproduction.md", *pages]
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add pages of the repository, and the files that documents link to."""
     for name, page in PAGES.items():
@@ -42,6 +53,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Lead links that leave docs/ to where the files are on the site."""
+    if page.is_homepage:
+        page.meta["hide"] = ["navigation", "toc"]  # it is itself a list of all pages
 
     def replaced(match: re.Match[str]) -> str:
         target = _outside(page.file.src_uri, match[1])

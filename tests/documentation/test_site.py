@@ -121,11 +121,16 @@ def test_api_pages_hold_what_programs_use(site: Path) -> None:
         "stemwise": ["load", "Model.separate", "Separation.save", "evaluate"],
         "audio": ["read", "write", "AudioReader", "Audio"],
         "activity": ["Activity.segments", "write_activity"],
-        "models": ["build", "Separator.represent", "Grid", "Prediction"],
-        "data": ["read_set", "Track.read_stem", "prepare", "make_track"],
+        "models": ["build", "load", "save"],
+        "separator": ["Separator.represent", "Grid", "Prediction", "griffin_lim"],
+        "data": ["read_set", "make_track"],
+        "tracks": ["Track.read_stem"],
+        "stores": ["prepare", "open_store"],
         "training": ["Trainer.run", "load_recipe"],
-        "objectives": ["Objective.separation", "Weighting"],
-        "evaluation": ["bss_eval", "usdr"],
+        "objectives": ["Objective.separation"],
+        "weightings": ["Weighting", "Procedure"],
+        "evaluation": ["evaluate", "read_run"],
+        "metrics": ["bss_eval", "usdr"],
     }
     for name, members in wanted.items():
         page = Page(site / "api" / f"{name}.html")
@@ -150,7 +155,8 @@ def test_in_a_browser_from_disk(site: Path, pages: dict[Path, Page]) -> None:
             assert width <= 390, f"{path.name} is {width} pixels wide on a phone"
         tab.set_viewport_size({"width": 1280, "height": 900})
         tab.goto((site / "index.html").as_uri())
-        tab.fill("input[name=query]", "griffin")
+        tab.click("input[name=query]")
+        tab.keyboard.type("griffin")
         tab.wait_for_selector(".md-search-result__link", timeout=30_000)
         assert "Griffin" in tab.inner_text(".md-search-result__list")
         browser.close()
