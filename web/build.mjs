@@ -12,7 +12,7 @@ const LIBRARIES = ["wavesurfer.js"];
 // A page is made of everything in src but what belongs to another page.
 const PAGES = [
   { name: "report", entry: "src/report.ts", others: /^src\/studio\// },
-  { name: "studio", entry: "src/studio/main.ts", others: /^src\/report\./ },
+  { name: "studio", entry: "src/studio/main.ts", others: /^src\/report\.ts$/ },
 ];
 
 function files(folder) {

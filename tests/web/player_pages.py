@@ -23,10 +23,13 @@ import soundfile as sf
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from stemwise.audio import AudioFormat, create_audio
+
 Samples = NDArray[np.float32]
 Spans = Sequence[tuple[float, float]]
 CHROMIUM = shutil.which("chromium")
 PLAYER = "const player = document.getElementById('player').player;"
+BODY = "body { margin: 0; padding: 2vw 1rem; background: var(--paper); color: var(--ink); }"
 COLOURS = {"mixture": "mixture", "vocals": 0, "drums": 1, "bass": 2, "other": 3}
 
 
@@ -148,7 +151,7 @@ def page(song: Mapping[str, Any], *, head: str = "") -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Player</title>'
         '<link rel="icon" href="data:,">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">{head}'
-        f"<style>{style}</style></head><body><header><h1>{song['title']}</h1></header>"
+        f"<style>{style}\n{BODY}</style></head><body><h1>{song['title']}</h1>"
         '<main><div id="player"></div></main>'
         f'<script type="application/json" id="multitrack">{data}</script>'
         f"<script>{script}</script></body></html>"
@@ -223,14 +226,24 @@ def serving() -> Iterator[Site]:
         server.server_close()
 
 
-def embedded(sounds: Mapping[str, Sound], path: Path, *, pictures: bool = False) -> str:
+def embedded(sounds: Mapping[str, Sound], path: Path, *, opus: bool = False) -> str:
     """A page on disk that holds its audio; its address."""
-    audio = {
-        name: ("embedded", "data:audio/wav;base64," + base64.b64encode(sound.wav()).decode())
-        for name, sound in sounds.items()
-    }
-    path.write_text(page(document(sounds, audio, pictures=pictures)), encoding="utf-8")
+    audio = {}
+    for name, sound in sounds.items():
+        body = _opus(sound, path.with_suffix(".opus")) if opus else sound.wav()
+        kind = "audio/ogg" if opus else "audio/wav"
+        audio[name] = ("embedded", f"data:{kind};base64,{base64.b64encode(body).decode()}")
+    path.write_text(page(document(sounds, audio)), encoding="utf-8")
     return path.as_uri()
+
+
+def _opus(sound: Sound, path: Path) -> bytes:
+    """As the copies for listening in a report are made."""
+    channels = sound.samples.shape[0]
+    writer = create_audio(path, sound.sample_rate, channels, format=AudioFormat("opus", bitrate=96))
+    writer.write(sound.samples)
+    writer.close()
+    return path.read_bytes()
 
 
 def linked(sounds: Mapping[str, Sound], folder: Path) -> str:

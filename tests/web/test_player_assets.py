@@ -12,7 +12,7 @@ import pytest
 
 WEB = Path(__file__).parents[2] / "web"
 BUILT = files("stemwise.web")
-OTHERS = {"report": "src/studio/", "studio": "src/report."}
+OTHERS = {"report": "src/studio/", "studio": "src/report.ts"}
 """What a page is not made of."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from tests.web.player_pages import (
     Sound,
     chromium,
     do,
+    embedded,
     opened,
     reaches,
     serving,
@@ -259,6 +260,35 @@ def test_tracks_of_any_rate_length_and_sample_type(page: Page, site: Site) -> No
     assert do(page, "return player.position()") == pytest.approx(2.2, abs=1e-3)
     do(page, "player.play()")
     reaches(page, "player.position() > 0.05 && player.position() < 1.5")
+
+
+def test_opus_in_the_page_is_decoded_as_it_plays(page: Page, tmp_path: Path) -> None:
+    tone = Sound(np.repeat(sine(441, 30), 2, axis=0))
+    page.goto(embedded({"mixture": tone, "vocals": tone}, tmp_path / "opus.html", opus=True))
+    play_from(page, 23.3)
+    seen = watch(page, 1.2, "vocals", "master")
+    assert seen[0]["at"] < 24 < seen[-1]["at"]
+    assert all(one["vocals"] == pytest.approx(0.5 / 2**0.5, rel=0.05) for one in seen)
+    assert max(one["bend"] for one in seen) < 0.02
+    unlike: list[float] = page.evaluate(
+        """async () => {
+          const { source } = document.getElementById("player").player.engine.channels.get("vocals");
+          const context = new OfflineAudioContext(1, 1, 48000);
+          const whole = (await context.decodeAudioData(source.file.slice(0))).getChannelData(0);
+          const differences = [];
+          for (const index of [0, 1, 7]) {
+            const part = (await source.stretch(index)).getChannelData(0);
+            const first = index * 4 * 48000;
+            let most = part.length === Math.min(4 * 48000 + 2, whole.length - first) ? 0 : 9;
+            part.forEach((sample, i) => {
+              most = Math.max(most, Math.abs(sample - whole[first + i]));
+            });
+            differences.push(most);
+          }
+          return [source.whole === null ? 0 : 9, ...differences];
+        }"""
+    )
+    assert max(unlike) < 1e-4, "parts are what the whole is, and the whole was not needed"
 
 
 def test_a_tenth_of_a_second_and_silence(page: Page, site: Site) -> None:

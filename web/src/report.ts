@@ -1,7 +1,8 @@
-import "./report.css";
+/** The page of one song that stemwise.report writes: the player, with the document beside it. */
+
 import { createPlayer } from "./player/player";
 import type { Multitrack } from "./player/multitrack";
 
-const data = document.getElementById("multitrack");
+const song = document.getElementById("multitrack")?.textContent;
 const root = document.getElementById("player");
-if (data !== null && root !== null) createPlayer(root, JSON.parse(data.textContent ?? "") as Multitrack);
+if (root !== null && song) createPlayer(root, JSON.parse(song) as Multitrack);

@@ -11,6 +11,7 @@ import type { Engine, Loop, Loudness, Problem } from "./engine";
 import { EmbeddedSource } from "./embedded";
 import { Gate } from "./gate";
 import type { Multitrack, Track } from "./multitrack";
+import { OPUS_RATE } from "./opus";
 import { STRETCH, type Source } from "./sources";
 import { WavSource } from "./wav";
 
@@ -78,7 +79,8 @@ export class Mixer extends EventTarget implements Engine {
 
   constructor(song: Multitrack) {
     super();
-    this.context = createContext(song.sample_rate);
+    const opus = song.tracks.some(({ audio }) => audio.url.startsWith("data:audio/ogg"));
+    this.context = createContext(opus ? OPUS_RATE : song.sample_rate);
     this.rate = this.context.sampleRate;
     this.length = Math.round(song.duration * this.rate);
     this.master = this.context.createGain();

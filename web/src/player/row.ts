@@ -43,8 +43,7 @@ export class Row {
     const head = element("div.head", {}, title, ...controls, this.meter);
     if (track.spectrogram !== null) title.append(this.spectrumToggle());
     this.root = element("section.row.track", { "aria-label": track.name }, head, this.axis);
-    this.root.classList.add(track.kind);
-    this.root.dataset.track = track.name;
+    Object.assign(this.root.dataset, { track: track.name, kind: track.kind });
     this.root.style.setProperty("--stem", `var(--stem-${track.colour})`);
     this.wave = drawWaveform(drawing, track, scale, cspNonce);
     this.update = () => {
@@ -85,7 +84,7 @@ export class Row {
   private mixtureControls(): [HTMLElement[], () => void] {
     const { mix } = this.options;
     const listen = element(
-      "button.toggle.listen",
+      "button.toggle.original",
       {
         type: "button",
         "aria-label": "Listen to the original song",
