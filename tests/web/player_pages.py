@@ -8,6 +8,7 @@ import re
 import shutil
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,8 +55,8 @@ class Sound:
 
 def sine(frequency: float, seconds: float, *, rate: int = 44100, gain: float = 0.5) -> Samples:
     """Mono (1, sample)."""
-    time = np.arange(round(seconds * rate)) / rate
-    return np.asarray(gain * np.sin(2 * np.pi * frequency * time), np.float32)[None]
+    phase = 2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate
+    return np.asarray(gain * np.sin(phase), np.float32)[None]
 
 
 def document(
@@ -166,6 +167,7 @@ class Site:
     bodies: dict[str, bytes] = field(default_factory=dict)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     ranges: bool = True
+    delay: float = 0.0
 
     def add(self, name: str, sounds: Mapping[str, Sound], *, pictures: bool = False) -> str:
         """A song streamed from WAV files; the address of its page."""
@@ -187,6 +189,7 @@ def serving() -> Iterator[Site]:
             body = site.bodies.get(self.path)
             wanted = self.headers.get("Range")
             site.asked.append((self.path, wanted))
+            time.sleep(site.delay)
             if body is None:
                 self._answer(404, b"")
                 return

@@ -118,6 +118,23 @@ def test_stems_stay_in_step_across_stretches_seeks_and_loops(page: Page, opposit
     assert_cancelled(watch(page, 1.2, "vocals", "drums", "master"))
 
 
+def test_a_slow_server_is_waited_for_in_step(page: Page, site: Site, opposites: str) -> None:
+    page.goto(opposites)
+    play_from(page, 0)
+    site.delay = 0.7
+    try:
+        do(page, "player.seek(9)")
+        page.wait_for_timeout(150)
+        assert do(page, "return [player.position(), player.engine.waiting]") == [9, True]
+        assert page.locator(".play.waiting").count() == 1
+        assert do(page, "return player.level('vocals')") == 0
+        reaches(page, "player.position() > 9.2")
+    finally:
+        site.delay = 0
+    assert_cancelled(watch(page, 0.4, "vocals", "drums", "master"))
+    assert page.locator(".play.waiting").count() == 0
+
+
 @pytest.fixture(scope="module")
 def duo(site: Site) -> str:
     """Vocals that are said to sing from 1 to 2 and from 3 to 4 s, and drums."""
@@ -143,7 +160,7 @@ def test_the_clock_runs_as_fast_as_time(page: Page, duo: str) -> None:
           return [(performance.now() - from) / 1000, player.position() - at];
         }"""
     )
-    assert seen[1] == pytest.approx(seen[0], abs=0.15)
+    assert 0.6 * seen[0] < seen[1] < seen[0] + 0.15  # a busy machine may be late, never early
     page.get_by_role("button", name="Pause").click()
     at = do(page, "return player.position()")
     page.wait_for_timeout(150)

@@ -81,6 +81,7 @@ export class Mixer extends EventTarget implements Engine {
     super();
     const opus = song.tracks.some(({ audio }) => audio.url.startsWith("data:audio/ogg"));
     this.context = createContext(opus ? OPUS_RATE : song.sample_rate);
+    void this.context.suspend(); // until it is played
     this.rate = this.context.sampleRate;
     this.length = Math.round(song.duration * this.rate);
     this.master = this.context.createGain();
