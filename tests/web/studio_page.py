@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -48,6 +49,15 @@ class Visit:
     def choose(self, *songs: Path) -> None:
         """Give songs to the page as its file chooser does."""
         self.page.set_input_files("#files", [str(song) for song in songs])
+
+    def picture(self, name: str, folder: Path) -> Path:
+        """Keep what is seen in $STEMWISE_PICTURES, where that is set, else in `folder`.
+
+        The README's come from STEMWISE_PICTURES=docs/figures.
+        """
+        path = Path(os.environ.get("STEMWISE_PICTURES") or folder) / f"{name}.png"
+        self.page.screenshot(path=path)
+        return path
 
     def in_player(self, expression: str) -> Any:
         """The value of a JavaScript expression about `player`."""

@@ -41,7 +41,7 @@ export class Downloads {
 
   constructor(
     private readonly id: string,
-    song: Multitrack,
+    private readonly song: Multitrack,
     private readonly player: Player,
   ) {
     this.stems = song.tracks.filter((track) => track.kind === "stem");
@@ -125,6 +125,8 @@ export class Downloads {
     const labels = LABELS.map(({ label, extension }) =>
       make("li", {}, this.link(() => this.below(`/activity.${extension}`), "button", label)),
     );
+    const files: [label: string, below: string][] = [["Report page", "/report.html"]];
+    if (this.fitsStemFile) files.unshift([".stem.mp4 for DJs", "/song.stem.mp4"]);
     const active = this.stems.some((stem) => stem.activity !== null);
     return make(
       "div",
@@ -135,8 +137,9 @@ export class Downloads {
       make(
         "ul",
         { class: "line" },
-        make("li", {}, this.link(() => this.below("/song.stem.mp4"), "button", ".stem.mp4 for DJs")),
-        make("li", {}, this.link(() => this.below("/report.html"), "button", "Report page")),
+        ...files.map(([label, below]) =>
+          make("li", {}, this.link(() => this.below(below), "button", label)),
+        ),
       ),
     );
   }
@@ -147,6 +150,12 @@ export class Downloads {
     return only === null
       ? "With the volumes that the player has now:"
       : `With these volumes, that of ${only} only while it plays:`;
+  }
+
+  /** A .stem.mp4 holds these four, neither fewer nor others, with one or two channels. */
+  private get fitsStemFile(): boolean {
+    const names = this.stems.map((stem) => stem.name).sort();
+    return names.join() === "bass,drums,other,vocals" && this.song.channels <= 2;
   }
 
   private link(

@@ -49,12 +49,18 @@ function navigate(focus: boolean): void {
 
 function show(): void {
   const locked = jobs.link === "locked";
+  if (locked && part("locked").hidden) focusToken();
   part("locked").hidden = !locked;
   part("views").hidden = locked;
   part("banner").hidden = jobs.link !== "offline";
   queue.update();
   song.update();
   showActivity();
+}
+
+function focusToken(): void {
+  part("locked").hidden = false;
+  part("token").focus();
 }
 
 /** What goes on, in the header and in the title of the window. */
