@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from stemwise.catalogue.ledger import Ledger, Record
+from stemwise.catalogue.ledger import Ledger
+from stemwise.catalogue.work import Record
 from stemwise.errors import CatalogueError
 
 TERMS = {"command": "separate", "model": "band", "gate": "off", "stems": ("vocals",)}
 WRITER = """
 import sys
 from pathlib import Path
-from stemwise.catalogue.ledger import Ledger, Record
+from stemwise.catalogue.ledger import Ledger
+from stemwise.catalogue.work import Record
 with Ledger(Path(sys.argv[1]), {}) as ledger:
     for number in range(10 ** 9):
         ledger.add(Record(f"song{number}", "done"))

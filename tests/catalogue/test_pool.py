@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from works import CopyWork, notes
 
+from stemwise.catalogue.assignment import RefusedError
 from stemwise.catalogue.entries import Entry
 from stemwise.catalogue.ledger import Ledger
-from stemwise.catalogue.pool import RefusedError, run_pool
+from stemwise.catalogue.pool import run_pool
 from stemwise.catalogue.run import run
 from stemwise.errors import CatalogueError
 

@@ -13,27 +13,18 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 from filelock import FileLock, Timeout
 
+from stemwise.catalogue.work import Record
 from stemwise.errors import CatalogueError
 
 NAME = "ledger.jsonl"
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class Record:
-    """What became of a song; `facts` are what the work says of it (length, files, seconds)."""
-
-    id: str
-    state: Literal["done", "failed"]
-    sentence: str | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Ledger:

@@ -12,31 +12,19 @@ import os
 import threading
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
+from stemwise.catalogue.assignment import Assigned, Assignment, Follow, RefusedError
 from stemwise.catalogue.entries import Entry
-from stemwise.catalogue.ledger import Record
-from stemwise.catalogue.work import Do, Work, failure_sentence
+from stemwise.catalogue.work import Record, Work, attempt
 from stemwise.child import Child, ChildDied, Messages
 from stemwise.errors import AudioWarning, StemwiseError
 
-ATTEMPTS = 2
-"""Processes that a song may bring down."""
 _TOLD_EVERY = 0.2
 _GRACE = 5.0
-
-Follow = Callable[[Entry, float, "float | None"], None]
-"""Called with seconds of a song that are done, and its seconds (None: unknown)."""
-
-
-@dataclass(frozen=True)
-class Ready:
-    """The process has the model loaded."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +40,6 @@ class Told:
 
     done: float
     total: float | None
-
-
-class RefusedError(StemwiseError):
-    """Nothing of a run can be done."""
 
 
 def run_pool(
@@ -76,52 +60,43 @@ def run_pool(
 
 class _Pool:
     def __init__(self, work: Work, entries: Iterator[Entry], follow: Follow) -> None:
-        self._work, self._entries, self._follow = work, entries, follow
-        self._again: deque[tuple[Entry, int]] = deque()
+        self._work, self._follow = work, follow
+        self._songs = Assignment(entries)
         self._slots: list[_Slot] = []
 
     def run(self, processes: int) -> Iterator[Record]:
         """Keep all processes busy until no song is left."""
         share = max(1, (os.cpu_count() or 1) // processes)
         for _ in range(processes):
-            song = self._next()
-            if song is None:
-                break
-            self._slots.append(_Slot(self._work, share, song))
+            self._start(share)
         while self._slots:
             ready = wait([slot.child.connection for slot in self._slots])
             for slot in [one for one in self._slots if one.child.connection in ready]:
                 yield from self._answer(slot, share)
 
-    def _next(self) -> tuple[Entry, int] | None:
-        """A song, and how many processes it brought down."""
-        if self._again:
-            return self._again.popleft()
-        entry = next(self._entries, None)
-        return None if entry is None else (entry, 0)
+    def _start(self, share: int) -> None:
+        song = self._songs.take()
+        if song is not None:
+            self._slots.append(_Slot(self._work, share, song))
 
     def _answer(self, slot: _Slot, share: int) -> Iterator[Record]:
-        entry, deaths = slot.song
         try:
             answer = slot.child.receive(0)
         except ChildDied as death:
             slot.child.close()
             self._slots.remove(slot)
-            if deaths + 1 < ATTEMPTS:
-                self._again.append((entry, deaths + 1))
-            else:
-                yield Record(entry.id, "failed", _brought_down(entry, death))
-            song = self._next()
-            if song is not None:
-                self._slots.append(_Slot(self._work, share, song))
+            failure = self._songs.lost(slot.song, death.how)
+            if failure is not None:
+                yield failure
+            self._start(share)
             return
         if isinstance(answer, Refused):
             raise RefusedError(answer.sentence)
         if isinstance(answer, Told):
-            self._follow(entry, answer.done, answer.total)
+            self._follow(slot.song.entry, answer.done, answer.total)
         elif isinstance(answer, Record):
             yield answer
-            song = self._next()
+            song = self._songs.take()
             if song is None:
                 slot.child.close(_GRACE)
                 self._slots.remove(slot)
@@ -137,22 +112,15 @@ class _Pool:
 class _Slot:
     """A process and the song that it has."""
 
-    def __init__(self, work: Work, threads: int, song: tuple[Entry, int]) -> None:
+    def __init__(self, work: Work, threads: int, song: Assigned) -> None:
         self.child = Child(main, work, threads, name="separation")
         self.give(song)
 
-    def give(self, song: tuple[Entry, int]) -> None:
+    def give(self, song: Assigned) -> None:
         """Give the process a song; that it has died shows when it is asked for the answer."""
         self.song = song
         with suppress(ChildDied):
-            self.child.send(song[0])
-
-
-def _brought_down(entry: Entry, death: ChildDied) -> str:
-    return (
-        f"{entry.source} brought down {ATTEMPTS} processes ({death.how}): its file may be damaged, "
-        "or there is too little memory for it."
-    )
+            self.child.send(song.entry)
 
 
 def main(pipe: Connection, work: Work, threads: int) -> None:
@@ -181,20 +149,3 @@ def _told(messages: Messages) -> Callable[[float, float | None], None]:
             messages.send(Told(done, total))
 
     return tell
-
-
-def attempt(
-    do: Do, entry: Entry, progress: Callable[[float, float | None], None], cancel: threading.Event
-) -> Record:
-    """Do a song; whatever is wrong with it becomes its sentence."""
-    started = time.perf_counter()
-
-    def record(sentence: str | None, facts: Any = None) -> Record:
-        seconds = round(time.perf_counter() - started, 3)
-        state = "done" if sentence is None else "failed"
-        return Record(entry.id, state, sentence, {**(facts or {}), "elapsed": seconds})  # type: ignore[arg-type]
-
-    try:
-        return record(None, do(entry, progress, cancel))
-    except Exception as error:
-        return record(failure_sentence(entry.source, error))

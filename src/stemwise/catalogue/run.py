@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stemwise.catalogue.entries import Entry, refuse_same_ids
-from stemwise.catalogue.ledger import Ledger, Record
+from stemwise.catalogue.ledger import Ledger
+from stemwise.catalogue.work import Record
 
 Execute = Callable[[Iterable[Entry]], Iterator[Record]]
 """Does songs and says what became of each, in any order; closing the iterator stops the work."""

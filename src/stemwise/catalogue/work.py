@@ -7,10 +7,12 @@ what it needs, and then takes songs one after another.
 from __future__ import annotations
 
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from stemwise.errors import Cancelled, StemwiseError
 
@@ -22,6 +24,16 @@ Facts = Mapping[str, Any]
 """What there is to say of a song that is done, as plain data."""
 Do = Callable[["Entry", "Progress", threading.Event], Facts]
 """Does a song, unless the event says stop; raises StemwiseError where it fails."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of a song; `facts` are what the work says of it (length, files, seconds)."""
+
+    id: str
+    state: Literal["done", "failed"]
+    sentence: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Work(Protocol):
@@ -49,3 +61,17 @@ def failure_sentence(song: str, error: Exception) -> str:
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(where.filename).name}:{where.lineno}"
     return f"{song} failed unexpectedly at {place} ({type(error).__name__}: {error})."
+
+
+def attempt(do: Do, entry: Entry, progress: Progress, cancel: threading.Event) -> Record:
+    """Do a song; whatever is wrong with it becomes its sentence."""
+    started = time.perf_counter()
+    facts: Facts = {}
+    sentence = None
+    try:
+        facts = do(entry, progress, cancel)
+    except Exception as error:
+        sentence = failure_sentence(entry.source, error)
+    elapsed = round(time.perf_counter() - started, 3)
+    state: Literal["done", "failed"] = "done" if sentence is None else "failed"
+    return Record(entry.id, state, sentence, {**facts, "elapsed": elapsed})

@@ -15,9 +15,8 @@ from stemwise.cli.batch import Board, Failure, print_json
 
 if TYPE_CHECKING:
     from stemwise.catalogue.entries import Entry
-    from stemwise.catalogue.ledger import Record
     from stemwise.catalogue.run import Summary
-    from stemwise.catalogue.work import Facts, Work
+    from stemwise.catalogue.work import Facts, Record, Work
 
 Run = Annotated[
     Path | None,
