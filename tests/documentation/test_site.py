@@ -138,6 +138,16 @@ def test_api_pages_hold_what_programs_use(site: Path) -> None:
             assert any(place.endswith(f".{member}") for place in page.places), f"{name}: {member}"
 
 
+def test_every_command_is_on_the_page_of_the_command_line(site: Path) -> None:
+    from stemwise.cli import app
+
+    page = Page(site / "command-line.html")
+    names = [one.name or one.callback.__name__ for one in app.registered_commands if one.callback]
+    assert len(names) > 15
+    for name in names:
+        assert f"stemwise-{name.replace('_', '-')}" in page.places
+
+
 def test_in_a_browser_from_disk(site: Path, pages: dict[Path, Page]) -> None:
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed: apt-get install chromium")
