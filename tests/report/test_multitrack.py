@@ -154,6 +154,8 @@ def test_files_that_do_not_fit_together(tmp_path: Path) -> None:
     write(tmp_path / "other.wav", Audio(np.zeros((2, RATE), np.float32), 48000))
     with pytest.raises(AudioError, match="48000 Hz and 2 channels"):
         describe(title="", mixture=None, stems={**stems, "other": tmp_path / "other.wav"})
+    with pytest.raises(AudioError, match="no stems and no song"):
+        describe(title="", mixture=None, stems={})
     with pytest.raises(AudioError, match="cannot be called mixture"):
         describe(title="", mixture=tmp_path / "vocals.wav", stems={"mixture": stems["drums"]})
 

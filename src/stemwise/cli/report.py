@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stemwise import __version__
 from stemwise.cli.batch import print_json
 from stemwise.cli.options import Json, Quiet
 
@@ -97,7 +96,6 @@ def _write(found: SongFolder, page: Path) -> None:
         "Stems": ", ".join(sorted({path.suffix.lstrip(".") for path in found.stems.values()})),
         "Sample rate": f"{found.info.sample_rate} Hz",
         "Channels": channel_fact(found.info.channels),
-        "stemwise": f"version {__version__}",
     }
     write_report(
         page.parent,

@@ -127,6 +127,8 @@ def describe(
     """
     if MIXTURE in stems:
         raise AudioError("A stem cannot be called mixture, as the song is: rename its file.")
+    if mixture is None and not stems:
+        raise AudioError("There are no stems and no song to describe.")
     sources: dict[str, Path | Sequence[Path]] = {MIXTURE: mixture or list(stems.values()), **stems}
     copies: dict[str, Path] = {}
     if audio == "linked" and mixture is None:

@@ -153,11 +153,13 @@ def _segments(track: Track) -> str:
     if activity is None:
         return ""
     spans = activity["segments"]
+    if not spans:
+        return f'      <p class="never">{_name(track)}<span class="share">nowhere</span></p>'
     listed = "".join(_segment(*span) for span in spans[:_LISTED_SEGMENTS])
     if len(spans) > _LISTED_SEGMENTS:
         listed += f"<li>and {len(spans) - _LISTED_SEGMENTS} more</li>"
     count = "once" if len(spans) == 1 else f"{len(spans)} times"
-    share = f"{count}, {escape(percent(activity['share']))}\u2009%" if spans else "nowhere"
+    share = f"{count}, {escape(percent(activity['share']))}\u2009%"
     head = f'<summary>{_name(track)}<span class="share">{share}</span></summary>'
     return f"      <details>{head}<ol>{listed}</ol></details>"
 
