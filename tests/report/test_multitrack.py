@@ -16,19 +16,29 @@ from stemwise.activity import Activity
 from stemwise.audio import Audio, read, write
 from stemwise.errors import AudioError, Cancelled
 from stemwise.report import multitrack
-from stemwise.report.multitrack import colours, describe, described_activity
+from stemwise.report.multitrack import Multitrack, colours, describe, described_activity
 
 
-def test_the_document_says_what_the_files_hold(tmp_path: Path) -> None:
-    mixture, stems = make_song(tmp_path)
-    song = describe(
+@pytest.fixture(scope="module")
+def stems(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files of the stems, and of the mixture."""
+    mixture, stems = make_song(tmp_path_factory.mktemp("song"))
+    return {"mixture": mixture, **stems}
+
+
+@pytest.fixture(scope="module")
+def song(stems: dict[str, Path]) -> Multitrack:
+    return describe(
         title="Lied",
-        mixture=mixture,
-        stems=stems,
+        mixture=stems["mixture"],
+        stems={name: stems[name] for name in STEMS},
         activity=make_activity(3.0),
         facts={"Model": "band"},
         warnings=["torn"],
     )
+
+
+def test_the_document_says_what_the_files_hold(song: Multitrack) -> None:
     assert json.loads(json.dumps(song, allow_nan=False)) == json.loads(json.dumps(song))
     assert {name: song[name] for name in ("title", "duration", "sample_rate", "channels")} == {  # type: ignore[literal-required]
         "title": "Lied",
@@ -49,9 +59,7 @@ def test_the_document_says_what_the_files_hold(tmp_path: Path) -> None:
     assert all(one["duration"] == 3.0 for one in song["tracks"])
 
 
-def test_levels_peaks_and_activity(tmp_path: Path) -> None:
-    mixture, stems = make_song(tmp_path)
-    song = describe(title="", mixture=mixture, stems=stems, activity=make_activity(3.0))
+def test_levels_peaks_and_activity(song: Multitrack, stems: dict[str, Path]) -> None:
     whole, vocals, drums = song["tracks"]
     # uniform noise: peak 0.25 is -12.04 dB, rms 0.25 / sqrt(3) is 4.77 dB less
     assert [one["levels"]["peak_db"] for one in song["tracks"]] == pytest.approx(
@@ -99,7 +107,7 @@ def test_embedded_audio_and_pictures(tmp_path: Path) -> None:
 
 
 def test_served_audio_and_pictures(tmp_path: Path) -> None:
-    mixture, stems = make_song(tmp_path)
+    mixture, stems = make_song(tmp_path, RATE)
     images: dict[str, bytes] = {}
 
     def keep(name: str, png: bytes) -> str:
@@ -174,7 +182,7 @@ def test_odd_songs(tmp_path: Path, samples: int, rate: int, channels: int) -> No
 
 
 def test_silence_has_no_levels(tmp_path: Path) -> None:
-    mixture, stems = make_song(tmp_path, gain=0.0)
+    mixture, stems = make_song(tmp_path, RATE, gain=0.0)
     song = describe(title="", mixture=mixture, stems=stems)
     for track in song["tracks"]:
         assert set(track["levels"].values()) == {None}

@@ -67,6 +67,12 @@ def make_page(folder: Path, title: str = "Song", **song: float) -> tuple[Path, s
     return path, text, Page(text)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Page]:
+    """A page, its text and its parts."""
+    return make_page(tmp_path_factory.mktemp("made") / "song")
+
+
 def shared(parsed: Page) -> dict[str, Any]:
     """The multitrack document of a page, as its script completes it."""
     [text] = [one for one in parsed.texts["script"] if one.startswith("{")]
@@ -79,9 +85,9 @@ def shared(parsed: Page) -> dict[str, Any]:
     return dict(song)
 
 
-def test_page_is_whole_and_self_contained(tmp_path: Path) -> None:
-    path, text, parsed = make_page(tmp_path / "song")
-    assert path == tmp_path / "song" / "report.html"
+def test_page_is_whole_and_self_contained(made: tuple[Path, str, Page]) -> None:
+    path, text, parsed = made
+    assert (path.parent.name, path.name) == ("song", "report.html")
     assert not parsed.open, "every element is closed"
     for tag, attributes in parsed.elements:
         for name in ("src", "href", "action", "data", "poster", "srcset"):
@@ -102,8 +108,8 @@ def test_page_is_whole_and_self_contained(tmp_path: Path) -> None:
     assert "http" not in policy
 
 
-def test_the_page_holds_the_players_document(tmp_path: Path) -> None:
-    path, text, parsed = make_page(tmp_path / "song")
+def test_the_page_holds_the_players_document(made: tuple[Path, str, Page], tmp_path: Path) -> None:
+    path, text, parsed = made
     song = shared(parsed)
     assert song["title"] == "Song"
     assert [track["name"] for track in song["tracks"]] == ["mixture", *STEMS]
@@ -119,8 +125,8 @@ def test_the_page_holds_the_players_document(tmp_path: Path) -> None:
     assert int(stated[1]) == pytest.approx(size, abs=1.5)
 
 
-def test_tables_say_it_without_scripts(tmp_path: Path) -> None:
-    _, text, parsed = make_page(tmp_path / "song")
+def test_tables_say_it_without_scripts(made: tuple[Path, str, Page]) -> None:
+    _, text, parsed = made
     assert parsed.texts["h1"] == ["Song"]
     assert parsed.texts["p"][0] == "2 stems · 0:03 · 44.1 kHz stereo"
     # uniform noise: peak 0.25 is -12.04 dB, rms 0.25 / sqrt(3) is 4.77 dB less
@@ -138,13 +144,13 @@ def test_tables_say_it_without_scripts(tmp_path: Path) -> None:
 def test_titles_and_names_are_escaped_and_unicode(tmp_path: Path) -> None:
     title = 'Ça & "la" <b>vie</b> – 音楽 $title </script>'
     stem = "<voix> & 声"
-    mixture, stems = make_song(tmp_path / "chanson é")
+    mixture, stems = make_song(tmp_path / "chanson é", RATE)
     path = write_report(
         tmp_path / "chanson é",
         title=title,
         mixture=mixture,
         stems={stem: stems["vocals"]},
-        activity=make_activity(3.0, (stem, "drums")),
+        activity=make_activity(1.0, (stem, "drums")),
         facts={"Modèle <i>": "a & b </script>"},
         warnings=["<u>torn</u>"],
     )
@@ -161,19 +167,19 @@ def test_titles_and_names_are_escaped_and_unicode(tmp_path: Path) -> None:
 
 
 def test_silence(tmp_path: Path) -> None:
-    _, _, parsed = make_page(tmp_path / "song", gain=0.0)
+    _, _, parsed = make_page(tmp_path / "song", gain=0.0, samples=RATE)
     assert parsed.texts["td"][:3] == ["silent", "–", "–"]
 
 
 def test_stems_without_activity(tmp_path: Path) -> None:
-    mixture, stems = make_song(tmp_path / "song")
+    mixture, stems = make_song(tmp_path / "song", RATE)
     files = {"vocals": stems["vocals"], "no_vocals": stems["drums"]}
     path = write_report(
         tmp_path / "song",
         title="Song",
         mixture=mixture,
         stems=files,
-        activity=make_activity(3.0),
+        activity=make_activity(1.0),
         facts={},
     )
     parsed = Page(path.read_text(encoding="utf-8"))
@@ -235,11 +241,11 @@ def test_long_songs_are_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_nothing_is_left_after_a_failure(tmp_path: Path) -> None:
-    mixture, stems = make_song(tmp_path / "song")
+    mixture, stems = make_song(tmp_path / "song", RATE)
     stems["drums"].write_text("no audio")
     out = tmp_path / "out"
     out.mkdir()
-    arguments = {"title": "Song", "activity": make_activity(3.0), "facts": {}}
+    arguments = {"title": "Song", "activity": make_activity(1.0), "facts": {}}
     with pytest.raises(AudioError, match=re.escape("drums.wav")):
         write_report(out, mixture=mixture, stems=stems, **arguments)  # type: ignore[arg-type]
     assert not list(out.iterdir())
