@@ -39,7 +39,7 @@ export class Row {
     this.axis = element("div.axis", {}, content);
     this.meter = element("div.meter", { "aria-hidden": "true" }, element("i"));
     const [controls, update] = track.kind === "stem" ? this.stemControls() : this.mixtureControls();
-    const title = element("h3", {}, element("span.name", {}, track.name));
+    const title = element("h2", {}, element("span.name", {}, track.name));
     const head = element("div.head", {}, title, ...controls, this.meter);
     if (track.spectrogram !== null) title.append(this.spectrumToggle());
     this.root = element("section.row.track", { "aria-label": track.name }, head, this.axis);
