@@ -158,6 +158,17 @@ def test_everything_else_can_be_taken(visitor: Visit) -> None:
             assert container.streams.audio[0].codec_context.name.startswith(kind)
 
 
+def test_a_download_that_fails_says_why(visitor: Visit) -> None:
+    page = visitor.page
+    visitor.expected.append("status of 507")
+    sentence = "There is no room left on the disk: free some space."
+    page.route(
+        "**/stems/bass.wav*", lambda asked: asked.fulfill(status=507, json={"detail": sentence})
+    )
+    page.get_by_role("link", name="bass", exact=True).click()
+    expect(page.get_by_role("status").filter(has_text=sentence)).to_be_in_viewport()
+
+
 def test_every_control_has_a_name_and_every_text_contrast(visitor: Visit, address: str) -> None:
     page = visitor.page
     script = (Path(__file__).parent / "accessible.js").read_text(encoding="utf-8")
@@ -206,7 +217,7 @@ COLOURS = {
     "dark": ("#f2809a", "#e6b04c", "#76aef0", "#57c3b1"),
 }
 DESK = {"viewport": {"width": 1280, "height": 960}}
-PHONE = {"viewport": {"width": 390, "height": 1290}, "has_touch": True, "is_mobile": True}
+PHONE = {"viewport": {"width": 390, "height": 1340}, "has_touch": True, "is_mobile": True}
 """Higher than phones are, so that the picture holds all stems."""
 
 

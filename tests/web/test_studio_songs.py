@@ -134,6 +134,22 @@ def test_a_file_that_is_no_song_is_refused_in_the_servers_words(
     expect(row).to_have_count(0)
 
 
+def test_a_full_queue_is_waited_for(visitor: Visit, short: Path) -> None:
+    page = visitor.page
+    visitor.expected.append("status of 429")
+    full = {
+        "status": 429,
+        "headers": {"Retry-After": "2"},
+        "json": {"detail": "The queue is full."},
+    }
+    page.route("**/api/jobs?*", lambda asked: asked.fulfill(**full), times=1)
+    visitor.choose(short)
+    waiting = page.locator(".song-row", has_text="Waiting to be sent")
+    expect(waiting).to_contain_text("The queue is full.")
+    page.wait_for_url(re.compile("#"))
+    expect(page.get_by_role("heading", name="Kitchen jam")).to_be_visible()
+
+
 def test_two_songs_and_a_reload_in_the_middle(
     visitor: Visit, address: str, short: Path, long: Path, tmp_path: Path
 ) -> None:

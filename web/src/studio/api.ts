@@ -39,6 +39,13 @@ export interface Model {
   default: boolean;
 }
 
+export interface Limits {
+  /** Bytes of a song. */
+  max_upload: number;
+  /** Days after which a finished song is removed. */
+  keep_days: number;
+}
+
 /** What is wanted of a song. */
 export interface Order {
   /** Empty: the server's default. */
@@ -64,6 +71,8 @@ const UNREACHABLE = "The studio does not answer.";
 
 export const listModels = (): Promise<Model[]> => ask<Model[]>("/api/models");
 
+export const readLimits = (): Promise<Limits> => ask<Limits>("/api/limits");
+
 export const listJobs = async (): Promise<Job[]> =>
   (await ask<{ jobs: Job[] }>("/api/jobs")).jobs;
 
@@ -75,6 +84,12 @@ export const deleteJob = (id: string): Promise<unknown> => ask(path(id), "DELETE
 
 export const readMultitrack = (id: string, signal: AbortSignal): Promise<Multitrack> =>
   ask<Multitrack>(`${path(id)}/multitrack`, "GET", signal);
+
+/** Wait until a download is made; the browser fetches it by itself, and keeps what went wrong to itself. */
+export async function awaitDownload(url: string): Promise<void> {
+  const response = await fetch(url, { method: "HEAD", cache: "no-store" }).catch(() => null);
+  if (!response?.ok) await answer(url, "GET"); // whose refusal has the sentence
+}
 
 /** Exchange the token for a cookie that scripts cannot read. */
 export async function unlock(token: string): Promise<void> {

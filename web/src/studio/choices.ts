@@ -32,7 +32,7 @@ export class Choices {
         make("option", { value: one.name, selected: one.default }, one.name),
       ),
     );
-    part("choices").hidden = false;
+    this.model.disabled = false;
     this.show();
   }
 

@@ -2,8 +2,9 @@
 
 import type { Multitrack, Track } from "../player/multitrack";
 import type { Player } from "../player/player";
-import { path } from "./api";
+import { Refusal, awaitDownload, path } from "./api";
 import { icon, make, write } from "./dom";
+import { tell } from "./news";
 
 interface Format {
   label: string;
@@ -164,6 +165,7 @@ export class Downloads {
     ...content: (Node | string)[]
   ): HTMLAnchorElement {
     const link = make("a", { class: kind, download: "" }, ...content);
+    link.addEventListener("click", () => void follow(link));
     this.links.push({ link, address });
     return link;
   }
@@ -174,6 +176,20 @@ export class Downloads {
 
   private bits(): Record<string, string> {
     return this.kind.bits === undefined ? {} : { bits: this.kind.bits };
+  }
+}
+
+/** Show while a download is being made, and say why it was not. */
+async function follow(link: HTMLAnchorElement): Promise<void> {
+  if (!link.hasAttribute("href")) return;
+  link.setAttribute("aria-busy", "true");
+  try {
+    await awaitDownload(link.href);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    tell(error.message, true);
+  } finally {
+    link.removeAttribute("aria-busy");
   }
 }
 

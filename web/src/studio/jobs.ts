@@ -59,6 +59,11 @@ export class Jobs extends EventTarget {
     };
   }
 
+  /** Read the list again, as after a long sleep; what the events say goes on. */
+  refresh(): void {
+    if (this.link === "online") void this.read();
+  }
+
   async unlock(token: string): Promise<void> {
     await unlock(token);
     this.connect();

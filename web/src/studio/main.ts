@@ -3,7 +3,7 @@
 import "../theme.css";
 import "./studio.css";
 import { Actions } from "./actions";
-import { Refusal } from "./api";
+import { Refusal, readLimits } from "./api";
 import { Choices } from "./choices";
 import { part, write } from "./dom";
 import { watchDrops } from "./dropping";
@@ -13,7 +13,7 @@ import { isActive } from "./progress";
 import { Queue } from "./queue";
 import { SongView } from "./song";
 import { type Arrival, type Upload, Uploads } from "./uploads";
-import { percent, songs, title } from "./words";
+import { bytes, percent, songs, title } from "./words";
 
 const NAME = "stemwise studio";
 const jobs = new Jobs();
@@ -31,10 +31,14 @@ function openId(): string | null {
 function take(files: File[]): void {
   if (files.length === 0 || jobs.link === "locked") return;
   const order = choices.order();
-  if (order === null) return;
+  if (order === null) {
+    location.hash = ""; // to where the complaint is
+    return;
+  }
   uploads.add(files, order);
-  tell(files.length === 1 ? `${title(files[0]!.name)} was added.` : `${songs(files.length)} were added.`);
-  if (files.length > 1) location.hash = "";
+  const one = files.length === 1;
+  const what = one ? `${title(files[0]!.name)} was added.` : `${songs(files.length)} were added.`;
+  tell(what, openId() !== null);
 }
 
 function navigate(focus: boolean): void {
@@ -49,6 +53,7 @@ function navigate(focus: boolean): void {
 
 function show(): void {
   const locked = jobs.link === "locked";
+  document.body.classList.toggle("is-known", jobs.link !== "connecting");
   if (locked && part("locked").hidden) focusToken();
   part("locked").hidden = !locked;
   part("views").hidden = locked;
@@ -82,21 +87,33 @@ function showActivity(): void {
 function moved({ job }: Transition): void {
   const name = title(job.name);
   if (job.state === "running") tell(`Separating ${name}.`);
-  if (job.state === "done") tell(`${name} is ready.`);
+  if (job.state === "done") tell(`${name} is ready.`, openId() !== null && openId() !== job.id);
   if (job.state === "failed") tell(`${name} failed: ${job.error ?? "no reason was given."}`);
   if (job.state === "cancelled") tell(`${name} was cancelled.`);
 }
 
-function loadChoices(): void {
-  choices.load().catch((error: unknown) => {
-    // a link that is down or locked is told of by the banner or the form, and tried again
-    if (!(error instanceof Refusal)) throw error;
-  });
+function load(): void {
+  for (const loading of [choices.load(), showLimits()]) {
+    loading.catch((error: unknown) => {
+      // a link that is down or locked is told of by the banner or the form, and tried again
+      if (!(error instanceof Refusal)) throw error;
+    });
+  }
+}
+
+async function showLimits(): Promise<void> {
+  const line = part("limits");
+  if (line.textContent !== "") return;
+  const { max_upload, keep_days } = await readLimits();
+  const local = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+  const where = local ? "on this computer" : `on ${location.hostname}`;
+  const days = keep_days === 1 ? "a day" : `${Number(keep_days.toFixed(1))} days`;
+  write(line, `Songs and stems stay ${where}, for ${days}. A song may have up to ${bytes(max_upload)}.`);
 }
 
 function watch(): void {
   jobs.addEventListener("change", () => {
-    if (jobs.link === "online") loadChoices();
+    if (jobs.link === "online") load();
     show();
   });
   jobs.addEventListener("moved", (event) => moved((event as CustomEvent<Transition>).detail));
@@ -108,11 +125,15 @@ function watch(): void {
   });
   uploads.addEventListener("refused", (event) => {
     const upload = (event as CustomEvent<Upload>).detail;
-    tell(`${title(upload.file.name)}: ${upload.sentence ?? ""}`);
+    tell(`${title(upload.file.name)}: ${upload.sentence ?? ""}`, openId() !== null);
+    if (upload.status === 401) jobs.connect();
   });
   window.addEventListener("hashchange", () => navigate(true));
   window.addEventListener("beforeunload", (event) => {
     if (uploads.busy) event.preventDefault();
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) jobs.refresh();
   });
   // a computer that slept may hold a stream that is dead without knowing
   window.addEventListener("online", () => jobs.connect());

@@ -128,7 +128,7 @@ function facts(job: Job): string {
   if (job.seconds_total !== null) parts.unshift(clock(job.seconds_total));
   if (job.state === "done" && job.size > 0) parts.push(bytes(job.size));
   if (job.state === "done" && job.expires !== null) parts.push(`kept until ${date(job.expires)}`);
-  return parts.join(" · ");
+  return parts.join("\u00a0· "); // lines break after the dots
 }
 
 /** A job that waits, runs, or came to nothing. */

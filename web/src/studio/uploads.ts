@@ -11,6 +11,8 @@ export interface Upload {
   sent: number;
   /** Why it waits or failed. */
   sentence: string | null;
+  /** Status of the last answer that was no success. */
+  status: number | null;
 }
 
 export interface Arrival {
@@ -38,7 +40,7 @@ export class Uploads extends EventTarget {
     for (const file of files) {
       this.count += 1;
       const key = `upload-${this.count}`;
-      this.list.push({ key, file, order, state: "waiting", sent: 0, sentence: null });
+      this.list.push({ key, file, order, state: "waiting", sent: 0, sentence: null, status: null });
       if (files.length === 1) this.alone.add(key);
     }
     this.next();
@@ -93,6 +95,7 @@ export class Uploads extends EventTarget {
     upload.sentence = error instanceof Error ? error.message : String(error);
     if (error instanceof DOMException) return 0; // cancelled, and off the list already
     const full = error instanceof Refusal && error.status === 429;
+    upload.status = error instanceof Refusal ? error.status : null;
     upload.state = full ? "waiting" : "failed";
     upload.sent = 0;
     this.dispatchEvent(new CustomEvent("refused", { detail: upload }));
