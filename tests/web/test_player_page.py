@@ -142,10 +142,24 @@ def test_keys(page: Page) -> None:
     page.keyboard.press("k")
     page.keyboard.press("Escape")
     assert do(page, "return player.mix.untouched") is True, "a dialog takes the keys"
+    page.keyboard.press("Shift+ArrowDown")
+    assert do(page, "return player.mix.master") == -2
     page.evaluate("document.body.append(document.createElement('input'))")
     page.locator("body > input").focus()
     page.keyboard.press("k")
     assert do(page, "return player.mix.untouched") is True, "somebody is writing"
+
+
+def test_letters_can_be_turned_off(page: Page) -> None:
+    page.get_by_role("button", name="Keyboard shortcuts").click()
+    page.get_by_role("checkbox", name="Letters, digits and signs work as keys").uncheck()
+    page.get_by_role("button", name="Close").click()
+    page.locator("h1").click()
+    page.keyboard.press("k")
+    page.keyboard.press("1")
+    page.keyboard.press("ArrowRight")
+    assert do(page, "return [player.mix.untouched, player.position()]") == [True, 5]
+    page.evaluate("localStorage.clear()")
 
 
 def test_space_plays_after_a_click_and_presses_after_tabbing(page: Page) -> None:

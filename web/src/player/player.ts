@@ -248,9 +248,9 @@ export class Player extends EventTarget {
       },
       stems.length > 0 && { keys: ["R"], tells: "Reset the mix", matches: key("r"), run: () => mix.reset() },
       {
-        keys: ["↑", "↓"],
+        keys: ["Shift ↑", "Shift ↓"],
         tells: "Master volume",
-        matches: key("ArrowUp", "ArrowDown"),
+        matches: (event) => event.shiftKey && key("ArrowUp", "ArrowDown")(event),
         run: (event) => (mix.master += event.key === "ArrowUp" ? 2 : -2),
       },
       {

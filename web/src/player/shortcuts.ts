@@ -13,6 +13,9 @@ export interface Shortcut {
 const CLOSE = "M6 6l12 12M18 6L6 18";
 const TYPED_INTO = "input:not([type=range]), textarea, select, [contenteditable]";
 
+/** Where the browser remembers that somebody, who perhaps speaks to it, wants no letters as keys. */
+const LETTERS = "stemwise-letter-keys";
+let letters = remembered();
 const PRESSABLE = "button, a[href], summary, [role=button]";
 
 /** Listens on the whole page; returns what ends that. */
@@ -23,6 +26,7 @@ export function listen(shortcuts: Shortcut[]): () => void {
   const pressed = (event: KeyboardEvent): void => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
     if (document.querySelector("dialog[open]") !== null || keepsItsKeys(event, clicked)) return;
+    if (event.key.length === 1 && event.key !== " " && !letters) return;
     const shortcut = shortcuts.find(({ matches }) => matches(event));
     if (shortcut === undefined) return;
     event.preventDefault();
@@ -61,11 +65,32 @@ export function helpDialog(shortcuts: Shortcut[], more: string[]): HTMLDialogEle
     element("dl", {}, ...entries),
     ...more.map((text) => element("p", {}, text)),
   );
+  const box = element("input", { type: "checkbox" });
+  box.addEventListener("change", () => wantLetters(box.checked));
+  box.checked = letters;
+  dialog.append(element("label", {}, box, "Letters, digits and signs work as keys"));
   close.addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) dialog.close(); // beside it
   });
   return dialog;
+}
+
+function remembered(): boolean {
+  try {
+    return localStorage.getItem(LETTERS) !== "off";
+  } catch {
+    return true; // a browser may keep pages from remembering
+  }
+}
+
+function wantLetters(on: boolean): void {
+  letters = on;
+  try {
+    localStorage.setItem(LETTERS, on ? "on" : "off");
+  } catch {
+    // as above: it holds until the page is closed
+  }
 }
 
 export const key =

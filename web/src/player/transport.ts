@@ -100,7 +100,7 @@ export class Transport {
   private volume(): [HTMLElement, () => void] {
     const slider = volumeSlider("Master volume", 0, (value) => (this.mix.master = value));
     const shown = element("output", { "aria-hidden": "true" });
-    const label = element("div.volume.master", { title: "Master volume (↑ ↓)" }, icon(SPEAKER), slider, shown);
+    const label = element("div.volume.master", { title: "Master volume (Shift ↑ ↓)" }, icon(SPEAKER), slider, shown);
     return [label, () => showVolume(slider, shown, this.mix.master)];
   }
 
