@@ -17,20 +17,11 @@ from tests.studio.conftest import Client, long_song, wait_until
 
 from stemwise.processes import is_alive
 
-_MAIN = """
-import sys
-from stemwise import cli
-from stemwise.cli.studio import studio
-if "studio" not in {one.callback.__name__ for one in cli.app.registered_commands}:
-    cli.app.command()(studio)
-sys.exit(cli.run(["studio", *sys.argv[1:]]))
-"""
-
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-c", _MAIN, *map(str, arguments)]
+    return [sys.executable, "-m", "stemwise", "studio", *map(str, arguments)]
 
 
 @contextmanager
