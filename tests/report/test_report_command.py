@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,7 @@ def test_one_song(
         "folder": "out/Lied",
         "report": "pages/Lied.html",
         "size": Path("pages/Lied.html").stat().st_size,
+        "warnings": [],
     }
     assert "<dd>song of Lied.wav</dd>" in Path("pages/Lied.html").read_text(encoding="utf-8")
 
@@ -99,6 +101,17 @@ def test_stems_are_in_the_usual_order_and_a_mixture_is_none(tmp_path: Path) -> N
     assert found.activity is None
     assert found.title == tmp_path.name
     assert read_song(tmp_path, tmp_path / "piano.wav").mixture == tmp_path / "piano.wav"
+
+
+def test_a_sum_that_is_not_the_song(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    song = separated(tmp_path / "a", 4410)
+    (tmp_path / "a/drums.wav").unlink()
+    status, _, err = stemwise(capsys, tmp_path / "a")
+    assert (status, "a: The mixture lacks drums: --song FILE" in err) == (0, True)
+    assert "The mixture lacks drums" in (tmp_path / "a/report.html").read_text(encoding="utf-8")
+    assert stemwise(capsys, tmp_path / "a", "--song", song)[2] == ""
+    shutil.copy(tmp_path / "a/vocals.wav", tmp_path / "a/no_vocals.wav")
+    assert read_song(tmp_path / "a").warnings == ()
 
 
 def test_long_songs_leave_nothing_that_is_taken_for_a_stem(

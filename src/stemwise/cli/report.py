@@ -61,8 +61,11 @@ def report(
         _write(found, page)
         size = page.stat().st_size
         if json:
-            print_json({"folder": str(found.path), "report": str(page), "size": size})
+            told = {"folder": str(found.path), "report": str(page), "size": size}
+            print_json({**told, "warnings": list(found.warnings)})
         elif not quiet:
+            for warning in found.warnings:
+                typer.echo(f"stemwise: warning: {found.path}: {warning}", err=True)
             typer.echo(f"{page} ({len(found.stems)} stems, {megabytes(size)})")
 
 
@@ -104,5 +107,6 @@ def _write(found: SongFolder, page: Path) -> None:
         stems=found.stems,
         activity=found.activity,
         facts=facts,
+        warnings=found.warnings,
         name=page.name,
     )

@@ -34,6 +34,17 @@ class SongFolder:
         """The folder's name, which is the song's."""
         return self.path.resolve().name
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the sum of the stems lacks of the song, if it stands for the song."""
+        if self.mixture is not None or self.activity is None:
+            return ()
+        lost = [name for name in self.activity.sources if name not in self.stems]
+        # `--two-stems` writes the rest as one stem
+        if not lost or any(f"no_{name}" in self.stems for name in self.activity.sources):
+            return ()
+        return (f"The mixture lacks {', '.join(lost)}: --song FILE gives the whole song.",)
+
 
 def find_songs(folder: Path) -> list[Path]:
     """The folder itself if it holds a song's stems, else those of its folders that do.
