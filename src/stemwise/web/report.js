@@ -1,4 +1,4 @@
-/*! stemwise report, sources sha256:88ca1417d7248972c62e24db007b59fa9be09572a6b3d5a908624fd165c70128; MIT licence.
+/*! stemwise report, sources sha256:54651de7e510793a34ed0bec4c6372404776c4db5f39d7b653ec69e7de08d8c5; MIT licence.
 
 Contains wavesurfer.js 8.0.1:
 
