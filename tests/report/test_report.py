@@ -134,7 +134,8 @@ def test_tables_say_it_without_scripts(made: tuple[Path, str, Page]) -> None:
     assert [cells[at] for at in (0, 1, 3)] == ["−8.5", "−13.3", "–"]
     assert [cells[at] for at in (4, 5, 7)] == ["−12.0", "−16.8", "50"]
     assert re.fullmatch(r"−\d+\.\d", cells[2])
-    assert len(parsed.all("audio", controls="")) == 3
+    audio = parsed.all("audio", controls="")
+    assert [one["aria-label"] for one in audio] == ["mixture", *STEMS]
     assert "0:00.00\u2009–\u20090:01.49" in text  # ends half a frame before
     assert "once, 50\u2009%" in text
     assert {"band", "20 × real time"} <= set(parsed.texts["dd"])

@@ -110,7 +110,8 @@ def _shared_audio(song: Multitrack) -> tuple[list[str], dict[str, Any]]:
         source = f'id="audio-{index}" src="{escape(audio["url"])}"'
         elements.append(
             f"    <figure><figcaption>{escape(track['name'])}</figcaption>"
-            f'<audio {source} controls preload="none"></audio></figure>'
+            f'<audio {source} aria-label="{escape(track["name"])}" controls preload="none"></audio>'
+            "</figure>"
         )
         url = f"#audio-{index}" if audio["kind"] == "embedded" else audio["url"]
         tracks.append({**track, "audio": {**audio, "url": url}})
