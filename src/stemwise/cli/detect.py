@@ -9,7 +9,7 @@ import typer
 
 from stemwise.cli.batch import Board, Failure, print_json, run_songs, summary
 from stemwise.cli.download import Offline, obtain
-from stemwise.cli.many import RetryFailed, Run, run_many, wants_ledger
+from stemwise.cli.many import Cluster, RetryFailed, Run, RunOptions, run_many, wants_ledger
 from stemwise.cli.options import Device, Jobs, Json, Name, Quiet, Songs, one_of
 
 if TYPE_CHECKING:
@@ -38,9 +38,10 @@ def detect(
         float, typer.Option(min=0.0, help="Seconds that the shortest segment has.")
     ] = 0.1,
     device: Device = "auto",
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     run: Run = None,
     retry_failed: RetryFailed = False,
+    cluster: Cluster = None,
     offline: Offline = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -68,6 +69,7 @@ def detect(
         plans = [(Path(entry.source), work.place(entry)) for entry in entries]
         refuse_clashes([Plan(song, song.stem, out, {}, place) for song, place in plans])
 
+    running = RunOptions(run, retry_failed, cluster, jobs)
     with Board(not quiet and not json) as board:
 
         def done(facts: Facts) -> None:
@@ -87,10 +89,10 @@ def detect(
                 print_json({"song": failure.song, "error": failure.sentence})
             board.print(f"stemwise: {failure.sentence}", err=True)
 
-        if out is not None and wants_ledger(songs, str(out), run, retry_failed):
-            run_many(entries, work, str(out), run, jobs, retry_failed, board, done, failed, json)
+        if out is not None and wants_ledger(songs, str(out), running):
+            run_many(entries, work, str(out), running, board, done, failed, json)
             return
-        failures = run_songs(entries, lambda: work.begin(separator), done, failed, board, jobs)
+        failures = run_songs(entries, lambda: work.begin(separator), done, failed, board, jobs or 1)
     summary(failures, len(songs))
     if failures:
         raise typer.Exit(1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,35 +32,59 @@ RetryFailed = Annotated[
 ]
 
 
-def wants_ledger(songs: Sequence[str], out: str, run: Path | None, retry_failed: bool) -> bool:
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Ray cluster that does the work: an address, auto, or local for one of this machine.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is run: its ledger's folder, who does the work, and what becomes of failures."""
+
+    directory: Path | None
+    retry_failed: bool
+    cluster: str | None
+    jobs: int | None
+
+    @property
+    def asked(self) -> bool:
+        """Whether an option was given that only runs have."""
+        return self.directory is not None or self.retry_failed or self.cluster is not None
+
+
+def wants_ledger(songs: Sequence[str], out: str, options: RunOptions) -> bool:
     """Whether a command is a run: over what holds many songs, or to a URL, or asked to be one."""
     from stemwise.catalogue.entries import is_many
     from stemwise.catalogue.storage import is_url
 
-    if is_url(out) and run is None:
+    if is_url(out) and options.directory is None:
         raise typer.BadParameter("results that go to a URL need --run DIR, for the ledger.")
-    return run is not None or retry_failed or any(is_many(song) for song in songs)
+    return options.asked or any(is_many(song) for song in songs)
 
 
 def run_many(
     entries: Sequence[Entry],
     work: Work,
     out: str,
-    run: Path | None,
-    jobs: int,
-    retry_failed: bool,
+    options: RunOptions,
     board: Board,
     done: Callable[[Facts], None],
     failed: Callable[[Failure], None],
     json: bool,
 ) -> None:
-    """Do what the ledger lacks, in `jobs` processes, and sum up; exits with 1 if songs failed."""
+    """Do what the ledger lacks and sum up; exits with 1 if songs failed."""
     from stemwise.catalogue import run as catalogue
+    from stemwise.catalogue.cluster import run_cluster
     from stemwise.catalogue.ledger import Ledger
     from stemwise.catalogue.pool import run_pool
     from stemwise.catalogue.storage import is_url
 
-    directory = Path(out) if run is None else run
+    directory = options.directory or Path(out)
     sources = {entry.id: entry.source for entry in entries}
     bars: dict[str, tuple[Callable[[float, float | None], None], Callable[[], None]]] = {}
 
@@ -75,6 +100,11 @@ def run_many(
         else:
             failed(Failure(sources[record.id], record.sentence))
 
+    def execute(missing: Iterable[Entry]) -> Iterator[Record]:
+        if options.cluster is None:
+            return run_pool(work, missing, options.jobs or 1, follow)
+        return run_cluster(work, missing, options.cluster, options.jobs)
+
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(directory, work.terms()))
         if not is_url(out):
@@ -84,9 +114,9 @@ def run_many(
             work = work.staged(parts)
         summary = catalogue.run(
             entries,
-            lambda missing: run_pool(work, missing, jobs, follow),
+            execute,
             ledger,
-            retry_failed=retry_failed,
+            retry_failed=options.retry_failed,
             tell=tell,
         )
     if json:

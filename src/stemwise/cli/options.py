@@ -21,7 +21,15 @@ Name = Annotated[
     str, typer.Option("-n", "--name", help="Model: a name from `stemwise models`, or a checkpoint.")
 ]
 Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1, mps ...")]
-Jobs = Annotated[int, typer.Option("-j", "--jobs", min=1, help="Songs at the same time.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "-j",
+        "--jobs",
+        min=1,
+        help="Songs at the same time [1; on a cluster one per device].",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per song, nothing else.")]
 

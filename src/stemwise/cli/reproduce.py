@@ -39,7 +39,7 @@ def reproduce(
         typer.Option(metavar="SET", help="Multitrack songs that stand in for all data sets."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that render and decode.")] = 1,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -69,7 +69,7 @@ def reproduce(
         next(iter(name_places([songs]).values())) if songs else None,
         device,
         workers,
-        jobs,
+        jobs or 1,
     )
     written = reproduce(
         names, wanted, lambda sentence: None if quiet else typer.echo(sentence, err=True)

@@ -10,7 +10,7 @@ import typer
 
 from stemwise.cli.batch import Board, Failure, print_json, run_songs, summary
 from stemwise.cli.download import Offline, obtain
-from stemwise.cli.many import RetryFailed, Run, run_many, wants_ledger
+from stemwise.cli.many import Cluster, RetryFailed, Run, RunOptions, run_many, wants_ledger
 from stemwise.cli.options import Device, Jobs, Json, Name, Quiet, Songs, one_of, usage
 
 if TYPE_CHECKING:
@@ -70,12 +70,13 @@ def separate(
         bool, typer.Option("--no-residual", help="Stems need not sum to the song.")
     ] = False,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave songs whose files all exist.")
     ] = False,
     run: Run = None,
     retry_failed: RetryFailed = False,
+    cluster: Cluster = None,
     report: Annotated[
         bool,
         typer.Option(
@@ -133,6 +134,7 @@ def separate(
     for entry in entries:  # what a manifest asks for wrongly ends the command, too
         own_options(entry, options, output)[1].names(separator.sources)
 
+    running = RunOptions(run, retry_failed, cluster, jobs)
     with Board(not quiet and not json) as board:
 
         def done(facts: Facts) -> None:
@@ -146,14 +148,14 @@ def separate(
                 print_json({"song": failure.song, "error": failure.sentence})
             board.print(f"stemwise: {failure.sentence}", err=True)
 
-        if wants_ledger(songs, out, run, retry_failed):
+        if wants_ledger(songs, out, running):
             if "{track}" not in filename:
                 raise typer.BadParameter("--filename needs {track} where there are many songs.")
-            run_many(entries, work, out, run, jobs, retry_failed, board, done, failed, json)
+            run_many(entries, work, out, running, board, done, failed, json)
             return
         plain = [Path(entry.source) for entry in entries]
         output.plan(plain, separator.sources, [entry.id for entry in entries])
-        failures = run_songs(entries, lambda: work.begin(separator), done, failed, board, jobs)
+        failures = run_songs(entries, lambda: work.begin(separator), done, failed, board, jobs or 1)
     summary(failures, len(songs))
     if failures:
         raise typer.Exit(1)

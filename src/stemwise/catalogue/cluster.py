@@ -1,0 +1,211 @@
+"""Songs done by actors of a Ray cluster, each of which has the model loaded on a device of its own.
+
+Ray schedules, starts and watches processes on many machines; what they send each other are paths
+and records, never audio. An actor takes one song at a time. One that is lost with its machine or
+its process costs its song one more attempt on another; machines that join later get actors too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from stemwise.catalogue.assignment import Assigned, Assignment, RefusedError
+from stemwise.catalogue.entries import Entry
+from stemwise.catalogue.work import Do, Record, Work, attempt
+from stemwise.errors import AudioWarning, CatalogueError, StemwiseError
+
+LOCAL = "local"
+_LOOK = 2.0
+"""Seconds between two looks at what the cluster has."""
+_PATIENCE = 60.0
+"""Seconds without any machine to work on, after which a run gives up."""
+
+
+class Worker:
+    """What an actor does: begins the work, then takes songs."""
+
+    def __init__(self, work: Work, threads: int) -> None:
+        warnings.simplefilter("ignore", AudioWarning)
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        self._work = work
+        self._do: Do | None = None
+
+    def begin(self) -> str | None:
+        """Load what the work needs; a sentence where that cannot be."""
+        import torch
+
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        try:
+            self._do = self._work.begin()
+        except StemwiseError as error:
+            return str(error)
+        return None
+
+    def attempt(self, entry: Entry) -> Record:
+        """Do a song."""
+        assert self._do is not None
+        return attempt(self._do, entry, lambda done, total: None, threading.Event())
+
+
+def run_cluster(
+    work: Work, entries: Iterable[Entry], address: str, workers: int | None = None
+) -> Iterator[Record]:
+    """What became of each song, in the order in which they end.
+
+    address: of a Ray cluster ("auto" for the one this machine belongs to), or "local" for one of
+    this machine alone that ends with the run. workers: actors at most (None: one for each GPU or,
+    where there are none, one for every two cores). Closing the iterator, as Ctrl-C does, ends the
+    actors. Raises CatalogueError where there is no cluster, RefusedError where the work cannot
+    begin.
+    """
+    ray = _connected(address, workers)
+    cluster = _Cluster(ray, work, Assignment(iter(entries)), workers)
+    try:
+        yield from cluster.run()
+    finally:
+        cluster.close()
+        ray.shutdown()
+
+
+def _connected(address: str, workers: int | None) -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise CatalogueError(
+            "--cluster needs Ray, which is not installed: pip install 'stemwise[cluster]'."
+        ) from error
+    _probe(address)
+    options: dict[str, Any] = {"address": address}
+    if address == LOCAL:
+        cores = max(workers or 1, os.cpu_count() or 1)
+        options = {"address": "local", "include_dashboard": False, "num_cpus": cores}
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
+    except (ConnectionError, ValueError, OSError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CatalogueError(f"The cluster {address} cannot be reached ({reason}).") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray's own would leave songs half written
+    return ray
+
+
+def _probe(address: str) -> None:
+    """Raise CatalogueError at once where nothing listens; Ray would try for minutes."""
+    place = urlsplit(address if "://" in address else f"ray://{address}")
+    if place.port is None:
+        return
+    try:
+        socket.create_connection((place.hostname or "", place.port), timeout=10).close()
+    except OSError as error:
+        raise CatalogueError(
+            f"The cluster {address} cannot be reached ({error.strerror or error}): start it with "
+            "`ray start --head`, or use --cluster local."
+        ) from error
+
+
+class _Cluster:
+    """The actors, and the answers they owe."""
+
+    def __init__(self, ray: Any, work: Work, songs: Assignment, workers: int | None) -> None:
+        self._ray, self._songs, self._workers = ray, songs, workers
+        self._work = ray.put(work)
+        self._beginning: dict[Any, Any] = {}
+        self._busy: dict[Any, tuple[Any, Assigned]] = {}
+        self._waiting: Assigned | None = None
+
+    def run(self) -> Iterator[Record]:
+        """Keep all actors busy until no song is left."""
+        looked, seen = 0.0, time.monotonic()
+        while self._more() or self._busy:
+            now = time.monotonic()
+            if now - looked > _LOOK and self._more():
+                looked = now
+                self._grow()
+            owed = [*self._beginning, *self._busy]
+            if not owed:
+                if now - seen > _PATIENCE:
+                    raise CatalogueError("The cluster has had no machine for a minute.")
+                time.sleep(_LOOK)
+                continue
+            seen = now
+            ready, _ = self._ray.wait(owed, timeout=_LOOK)
+            for reference in ready:
+                if reference in self._beginning:
+                    self._began(reference)
+                else:
+                    yield from self._answered(reference)
+
+    def _more(self) -> bool:
+        if self._waiting is None:
+            self._waiting = self._songs.take()
+        return self._waiting is not None
+
+    def _take(self) -> Assigned | None:
+        song = self._waiting if self._more() else None
+        self._waiting = None
+        return song
+
+    def _grow(self) -> None:
+        """Start actors on what the cluster has and nobody uses."""
+        gpus, cores, wanted = self._devices()
+        actor = self._ray.remote(Worker)
+        for _ in range(wanted - len(self._beginning) - len(self._busy)):
+            options = {"num_gpus": 1} if gpus else {"num_cpus": cores}
+            started = actor.options(max_restarts=0, **options).remote(self._work, cores)
+            self._beginning[started.begin.remote()] = started
+
+    def _devices(self) -> tuple[bool, int, int]:
+        """Whether actors have GPUs, cores of each, and how many actors there should be."""
+        there = self._ray.cluster_resources()
+        cpus, gpus = int(there.get("CPU", 0)), int(there.get("GPU", 0))
+        if gpus:
+            wanted = gpus
+            cores = max(1, cpus // gpus)
+        else:
+            wanted = self._workers or max(1, cpus // 2)
+            cores = max(1, cpus // max(1, wanted)) if self._workers else min(2, max(1, cpus))
+        return gpus > 0, cores, min(wanted, self._workers or wanted)
+
+    def _began(self, reference: Any) -> None:
+        actor = self._beginning.pop(reference)
+        try:
+            sentence = self._ray.get(reference)
+        except self._ray.exceptions.RayActorError:
+            return  # lost before it had a song; the next look starts another
+        if sentence is not None:
+            raise RefusedError(sentence)
+        self._give(actor)
+
+    def _give(self, actor: Any) -> None:
+        song = self._take()
+        if song is None:
+            self._ray.kill(actor)
+        else:
+            self._busy[actor.attempt.remote(song.entry)] = actor, song
+
+    def _answered(self, reference: Any) -> Iterator[Record]:
+        actor, song = self._busy.pop(reference)
+        try:
+            record = self._ray.get(reference)
+        except self._ray.exceptions.RayError as error:
+            failure = self._songs.lost(song, type(error).__name__)
+            if failure is not None:
+                yield failure
+            return
+        yield record
+        self._give(actor)
+
+    def close(self) -> None:
+        """End all actors."""
+        for actor in (*self._beginning.values(), *(actor for actor, _ in self._busy.values())):
+            self._ray.kill(actor)
