@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stemwise.audio import read
 from stemwise.evaluation.loudness import integrated_loudness
 from stemwise.loudness import WEIGHTS, LoudnessMeter
 
@@ -91,6 +94,14 @@ def test_pyloudnorm(rng: np.random.Generator, rate: int, channels: int) -> None:
     song *= 10 ** rng.uniform(-1.5, 0, 3).repeat(rate) * 0.5 / np.abs(song).max()
     meter = pyloudnorm.Meter(rate, filter_class="DeMan")  # the filters of the standard's tables
     assert loudness(song, rate) == pytest.approx(meter.integrated_loudness(song.T), abs=0.1)
+
+
+def test_a_real_recording(real_audio: Path) -> None:
+    pyloudnorm = pytest.importorskip("pyloudnorm", reason="pyloudnorm is the outside reference")
+    audio = read(real_audio / "real_mix_10s.mp3")
+    meter = pyloudnorm.Meter(audio.sample_rate, filter_class="DeMan")
+    expected = meter.integrated_loudness(audio.samples.T.astype(np.float64))
+    assert loudness(audio.samples, audio.sample_rate) == pytest.approx(expected, abs=0.1)
 
 
 @settings(deadline=None, max_examples=15)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from stemwise.audio import read
 from stemwise.report.spectrogram import COLUMNS, RANGE, ROWS, Picture, SpectrogramMeter
 
 RATE = 22050
@@ -130,6 +132,13 @@ def test_images_are_small_and_light_means_loud() -> None:
     ramp = pixels(Picture(power, 30, 11025).png())[0].sum(axis=1)
     assert (np.diff(ramp) >= 0).all()
     assert ramp[-1] > 600 > 100 > ramp[0]
+
+
+def test_images_of_music_are_small(real_audio: Path) -> None:
+    audio = read(real_audio / "real_mix_10s.mp3")
+    image = picture(audio.samples, audio.sample_rate)
+    assert image.power.shape == (ROWS, COLUMNS)
+    assert 20_000 < len(image.png()) < 150_000
 
 
 def test_silence_is_the_ground_and_pictures_can_share_a_scale() -> None:
