@@ -46,8 +46,11 @@ async ([seconds, tracks]) => {
   while (performance.now() < end) {
     await new Promise((resolve) => setTimeout(resolve, 12));
     if (!player.playing || player.engine.waiting) continue;
+    const at = player.position();
     const levels = Object.fromEntries(tracks.map((track) => [track, player.level(track)]));
-    seen.push({ at: player.position(), bend: bend(player.engine.meter), ...levels });
+    // where a busy machine took a break in between, nothing is known
+    const later = player.position() - at;
+    if (later >= 0 && later < 0.02) seen.push({ at, bend: bend(player.engine.meter), ...levels });
   }
   return seen;
 }
@@ -74,7 +77,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def watch(page: Page, seconds: float, *tracks: str) -> list[dict[str, float]]:
     seen: list[dict[str, float]] = page.evaluate(WATCH, [seconds, list(tracks)])
-    assert len(seen) > 5 * seconds
+    assert len(seen) > 4 * seconds
     return seen
 
 
@@ -205,9 +208,9 @@ def test_karaoke_and_instrumental_follow_the_segments(page: Page, duo: str) -> N
     do(page, "player.setLoop({start: 1.4, end: 2.6}); player.seek(1.8)")
     reaches(page, "player.position() > 1.9")
     assert_follows(watch(page, 2.2, "vocals", "drums"))
-    do(page, "player.setLoop(null); player.seek(2.7)")
-    reaches(page, "player.position() > 2.72")
-    assert_follows(watch(page, 0.8, "vocals", "drums"))
+    do(page, "player.setLoop(null); player.seek(2.2)")
+    reaches(page, "player.position() > 2.3")
+    assert_follows(watch(page, 1.6, "vocals", "drums"))
     page.get_by_role("button", name="Instrumental only").click()
     reaches(page, "player.level('vocals') > 0.3")
     assert do(page, "return [player.gains().vocals, player.onlyActive()]") == [1, None]
@@ -221,7 +224,7 @@ def assert_follows(seen: list[dict[str, float]]) -> None:
         return any(a + margin < at < b - margin for a, b in ((1, 2), (3, 4)))
 
     def outside(at: float) -> bool:
-        return any(a + margin < at < b - margin for a, b in ((0, 1), (2, 2.6), (2.7, 3)))
+        return any(a + margin < at < b - margin for a, b in ((0, 1), (2, 3)))
 
     silent = [one["vocals"] for one in seen if inside(one["at"]) and one["at"] > 1.4 + margin]
     loud = [one["vocals"] for one in seen if outside(one["at"])]
