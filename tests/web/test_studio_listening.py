@@ -120,7 +120,7 @@ def test_downloads_are_those_of_the_command_line(
         assert archive.read(name) == (written / f"{stem}.flac").read_bytes()
 
 
-def test_the_mix_that_is_heard_can_be_taken(visitor: Visit) -> None:
+def test_the_mix_that_is_heard_can_be_taken(visitor: Visit, tmp_path: Path) -> None:
     page = visitor.page
     page.get_by_label("Format").select_option(label="WAV, 32 bit float")
     taken = {stem: soundfile.read(take(page, stem).path())[0] for stem in ("drums", "bass")}
@@ -136,6 +136,8 @@ def test_the_mix_that_is_heard_can_be_taken(visitor: Visit) -> None:
     expect(card.get_by_role("listitem")).to_have_text(
         ["vocalsmuted", "drums100 %", "bass50 %", "othermuted"]
     )
+    page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
+    visitor.picture("studio-mix", tmp_path)
     mixed, _ = soundfile.read(take(page, "This mix").path())
     np.testing.assert_allclose(mixed, taken["drums"] + gain * taken["bass"], atol=1e-4)
     for stem in ("drums", "bass"):
@@ -207,7 +209,7 @@ def portrait(address: str, job: str, tmp_path_factory: pytest.TempPathFactory) -
     from stemwise.band.render import render_song
 
     path = tmp_path_factory.mktemp("portrait") / "Night train.flac"
-    rendered = render_song(2018, family="dsp", duration=24)
+    rendered = render_song(2, family="dsp", duration=28)
     soundfile.write(path, rendered.mixture.T, rendered.sample_rate)
     return separated(address, path, path.name)
 

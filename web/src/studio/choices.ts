@@ -59,7 +59,9 @@ export class Choices {
     const unwanted = new Set([...this.wanted].filter(([, box]) => !box.checked).map(([s]) => s));
     this.wanted.clear();
     this.stems.replaceChildren(
-      ...model.sources.map((stem, index) => this.choice(stem, index, !unwanted.has(stem))),
+      ...[...colours(model.sources)].map(([stem, colour]) =>
+        this.choice(stem, colour, !unwanted.has(stem)),
+      ),
     );
     write(part("model-description"), model.description);
     const gated = model.activity_sources.length > 0;
@@ -73,26 +75,27 @@ export class Choices {
     );
   }
 
-  private choice(stem: string, index: number, checked: boolean): HTMLElement {
+  private choice(stem: string, colour: number, checked: boolean): HTMLElement {
     const box = make("input", { type: "checkbox", name: "stems", value: stem, checked });
     box.addEventListener("change", () => {
       if (box.checked) part("no-stems").hidden = true;
     });
     this.wanted.set(stem, box);
-    const dot = make("span", { class: "dot", "data-colour": colourOf(stem, index) });
+    const dot = make("span", { class: "dot", "data-colour": String(colour) });
     return make("label", { class: "stem-choice" }, box, dot, stem);
   }
 }
 
-const COLOURS: Record<string, string> = {
-  vocals: "0",
-  drums: "1",
-  bass: "2",
-  other: "3",
-  accompaniment: "3",
-};
+const USUAL: Record<string, number> = { vocals: 0, drums: 1, bass: 2, other: 3, accompaniment: 3 };
+const PALETTE = [4, 5, 6, 7, 0, 1, 2, 3];
 
-/** The colour that a stem will have in the player. */
-export function colourOf(stem: string, index: number): string {
-  return COLOURS[stem] ?? String(Math.min(index, 7));
+/** The colours that stems will have in the player: the usual ones their own, the rest by order. */
+function colours(stems: string[]): Map<string, number> {
+  const chosen = new Map<string, number>();
+  for (const stem of stems) {
+    const taken = new Set(chosen.values());
+    const free = PALETTE.find((colour) => !taken.has(colour)) ?? PALETTE[0]!;
+    chosen.set(stem, USUAL[stem] ?? free);
+  }
+  return chosen;
 }
