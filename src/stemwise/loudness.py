@@ -1,8 +1,8 @@
 """Integrated loudness after ITU-R BS.1770-4 of recordings that stream by, of up to eight channels.
 
-The same measure as `stemwise.evaluation.loudness`, whose filters it shares: that one scores short
-arrays of one or two channels and has rules for windows, this one meters whole songs block by block
-and says nothing where the standard says nothing.
+`stemwise.evaluation.loudness` scores short arrays by the same filters and gates, and adds rules for
+windows; here whole songs are metered block by block, and nothing is said where the standard says
+nothing.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stemwise.evaluation.loudness import (
-    ABSOLUTE_GATE,
-    HIGH_PASS,
-    OFFSET,
-    RELATIVE_GATE,
-    SHELF,
-    SLOWEST,
-    _at_rate,
-)
+Real = NDArray[np.float64]
 
+TABLE_RATE = 48000
+SHELF = (
+    (1.53512485958697, -2.69169618940638, 1.19839281085285),
+    (1.0, -1.69065929318241, 0.73248077421585),
+)
+"""Table 1 of the standard: numerator and denominator at 48 kHz."""
+HIGH_PASS = ((1.0, -2.0, 1.0), (1.0, -1.99004745483398, 0.99007225036621))
+"""Table 2 of the standard."""
+OFFSET = -0.691
+ABSOLUTE_GATE = -70.0
+RELATIVE_GATE = -10.0
+SLOWEST = 4000
+"""Sample rates below this cannot hold the shelf."""
 _SURROUND = 1.41
 WEIGHTS: dict[int, tuple[float, ...]] = {
     1: (1.0,),
@@ -54,7 +59,7 @@ class LoudnessMeter:
         self._energies: list[NDArray[np.float64]] = []  # of whole hops
         self._rest = np.zeros(0)  # weighted squares of the hop that has begun
         if self._measurable:
-            stages = [np.concatenate(_at_rate(*one, sample_rate)) for one in (SHELF, HIGH_PASS)]
+            stages = [np.concatenate(at_rate(*one, sample_rate)) for one in (SHELF, HIGH_PASS)]
             self._sections = np.stack(stages)
             self._state = np.zeros((len(stages), channels, 2))
 
@@ -81,13 +86,35 @@ class LoudnessMeter:
         if hops.size < _HOPS:
             return None
         powers = np.convolve(hops, np.ones(_HOPS), mode="valid") / (_HOPS * self._hop)
-        loud = powers[powers > _power(ABSOLUTE_GATE)]
-        if not loud.size:
-            return None
-        loud = loud[loud > loud.mean() * 10 ** (RELATIVE_GATE / 10)]
-        return float(OFFSET + 10 * np.log10(loud.mean()))
+        return gated(powers)
 
 
-def _power(loudness: float) -> float:
-    """Weighted mean square of a loudness in LUFS (equation 4)."""
-    return float(10 ** ((loudness - OFFSET) / 10))
+def gated(powers: Real) -> float | None:
+    """Loudness in LUFS of weighted powers (block,), equations 5 to 7; None where all are silent."""
+    loud = powers[powers > 10 ** ((ABSOLUTE_GATE - OFFSET) / 10)]
+    if not loud.size:
+        return None
+    loud = loud[loud > loud.mean() * 10 ** (RELATIVE_GATE / 10)]
+    return float(OFFSET + 10 * np.log10(loud.mean()))
+
+
+def at_rate(
+    numerator: tuple[float, float, float], denominator: tuple[float, float, float], rate: float
+) -> tuple[Real, Real]:
+    """A second-order filter of the tables at another sample rate.
+
+    The standard prints 48 kHz only and asks for the same response elsewhere. The bilinear
+    transform leads back to the analogue filter in p = (z - 1) / (z + 1); its corner, where the
+    denominator's outer terms weigh the same, is put at the same frequency at the new rate.
+    """
+    if rate == TABLE_RATE:
+        return np.asarray(numerator), np.asarray(denominator)
+    # z = (1 + p) / (1 - p), times (1 - p)^2: rows are z^0, z^-1, z^-2, columns p^0, p^1, p^2
+    to_analogue = np.array([[1.0, 2.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]])
+    above, below = np.asarray(numerator) @ to_analogue, np.asarray(denominator) @ to_analogue
+    corner = np.sqrt(below[0] / below[2])  # tan(pi frequency / 48 kHz)
+    moved = np.tan(np.arctan(corner) * TABLE_RATE / rate)
+    stretch = (corner / moved) ** np.arange(3)
+    # the matrix is its own inverse but for a factor of 4, which cancels
+    b, a = (above * stretch) @ to_analogue, (below * stretch) @ to_analogue
+    return b / a[0], a / a[0]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from stemwise.errors import EvaluationError
-from stemwise.evaluation.loudness import HIGH_PASS, SHELF, _at_rate, integrated_loudness
+from stemwise.evaluation.loudness import integrated_loudness
+from stemwise.loudness import HIGH_PASS, SHELF, at_rate
 
 
 def sine(level: float, seconds: float, rate: int, frequency: float = 1000) -> np.ndarray:
@@ -64,7 +65,7 @@ def test_pyloudnorm_with_the_standards_filters(
 def test_filters_move_to_other_rates_without_a_jump(
     stage: tuple[tuple[float, float, float], tuple[float, float, float]],
 ) -> None:
-    for found, printed in zip(_at_rate(*stage, 48000.001), stage, strict=True):
+    for found, printed in zip(at_rate(*stage, 48000.001), stage, strict=True):
         np.testing.assert_allclose(found, printed, atol=1e-6)
 
 

@@ -17,9 +17,10 @@ from stemwise.errors import EvaluationError
 from stemwise.evaluation import bss_eval_v3, metrics
 from stemwise.evaluation.arrays import silent
 from stemwise.evaluation.bss_eval import bss_eval_stream
-from stemwise.evaluation.loudness import ABSOLUTE_GATE, SLOWEST, integrated_loudness
+from stemwise.evaluation.loudness import integrated_loudness
 from stemwise.evaluation.scores import Score, families, finite
 from stemwise.evaluation.scoring import Floats, Task, cut, in_samples, level, levels
+from stemwise.loudness import ABSOLUTE_GATE, SLOWEST
 
 Facts = dict[str, Any]
 
