@@ -102,6 +102,9 @@ def test_a_loop_by_hand_by_keys_and_by_segment(page: Page) -> None:
     do(page, "player.seek(31.5)")
     page.keyboard.press("o")
     assert do(page, "return player.loop") == pytest.approx({"start": 20, "end": 31.5}, abs=1e-3)
+    page.keyboard.press("Home")
+    page.keyboard.press("o")
+    assert do(page, "return player.loop") == pytest.approx({"start": 0, "end": 0.1})
     page.keyboard.press("l")
     assert do(page, "return player.loop") is None
     start, end = do(page, "return player.song.tracks[1].activity.segments[1]")

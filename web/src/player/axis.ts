@@ -3,8 +3,9 @@
 import { element } from "./dom";
 import type { Loop } from "./engine";
 
-/** Pixels: wider drawings cost memory and show no more than the peaks hold. */
+/** Pixels of the screen: wider drawings cost memory and show no more than the peaks hold. */
 const WIDEST = 12000;
+const WIDE = 4000;
 const STEP = 1.6;
 
 export interface AxisEvents {
@@ -50,7 +51,8 @@ export class TimeAxis {
   }
 
   get highest(): number {
-    return Math.max(1, WIDEST / Math.max(1, this.visible()));
+    const widest = Math.max(WIDE, WIDEST / window.devicePixelRatio);
+    return Math.max(1, widest / Math.max(1, this.visible()));
   }
 
   /** Pixels of the axis that are seen. */

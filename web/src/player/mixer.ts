@@ -21,7 +21,6 @@ const LEAD = 0.04;
 const SEAM = 0.005;
 /** Seconds after which a paused context is put to sleep. */
 const IDLE = 2;
-const SHORTEST_LOOP = 0.1;
 
 /** Playing without interruption: from play or seek to pause or seek. */
 interface Run {
@@ -337,8 +336,7 @@ export class Mixer extends EventTarget implements Engine {
 
   private quantised(loop: Loop): { start: number; end: number } {
     const start = this.clamp(loop.start);
-    const end = Math.min(this.length, Math.max(this.clamp(loop.end), start + this.frames(SHORTEST_LOOP)));
-    return { start: Math.max(0, Math.min(start, end - 1)), end };
+    return { start, end: Math.max(this.clamp(loop.end), start + 1) };
   }
 
   private announce(): void {

@@ -138,12 +138,18 @@ export class Player extends EventTarget {
   }
 
   setLoop(loop: Loop | null): void {
-    this.loop = loop;
-    this.engine.setLoop(loop);
-    this.ruler.showLoop(loop);
-    this.axis.showLoop(loop);
+    this.loop = loop === null ? null : this.possible(loop);
+    this.engine.setLoop(this.loop);
+    this.ruler.showLoop(this.loop);
+    this.axis.showLoop(this.loop);
     this.transport.showLoop(this.ruler.loopText);
     this.showPosition();
+  }
+
+  /** Within the song, and long enough to be heard. */
+  private possible({ start, end }: Loop): Loop {
+    const last = Math.min(this.song.duration, Math.max(end, Math.max(0, start) + SHORTEST_LOOP));
+    return { start: Math.max(0, Math.min(start, last - SHORTEST_LOOP)), end: last };
   }
 
   destroy(): void {
@@ -171,13 +177,12 @@ export class Player extends EventTarget {
     this.setLoop({ start, end: Math.min(this.song.duration, start + LOOP) });
   }
 
-  /** Sets one end of the loop to where the song is. */
+  /** Sets one end of the loop to where the song is; the other moves where it must. */
   private loopEnd(side: "start" | "end"): void {
-    const { duration } = this.song;
-    const loop = { ...(this.loop ?? { start: 0, end: duration }), [side]: this.position() };
-    if (loop.end - loop.start >= SHORTEST_LOOP) this.setLoop(loop);
-    else if (side === "start") this.setLoop({ start: loop.start, end: Math.min(duration, loop.start + LOOP) });
-    else this.setLoop({ start: Math.max(0, loop.end - LOOP), end: Math.max(loop.end, SHORTEST_LOOP) });
+    const at = this.position();
+    const { start, end } = this.loop ?? { start: 0, end: this.song.duration };
+    if (side === "start") this.setLoop({ start: at, end: end - at >= SHORTEST_LOOP ? end : at + LOOP });
+    else this.setLoop({ start: at - start >= SHORTEST_LOOP ? start : at - LOOP, end: at });
   }
 
   private loopSegment(row: Row, event: MouseEvent): void {
