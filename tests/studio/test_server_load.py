@@ -1,4 +1,4 @@
-"""Many clients at once: while a song separates, all are answered. How fast: benchmarks/studio.py."""
+"""Many clients at once are all answered while a song separates. How fast: see the benchmark."""
 
 from __future__ import annotations
 

@@ -159,7 +159,14 @@ def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 def file_of(*kinds: str) -> dict[int | str, dict[str, Any]]:
     """The documentation of an answer that is a file, whole or in part."""
-    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
+    content = {
+        kind: {
+            "schema": {"type": "object"}
+            if kind == "application/json"
+            else {"type": "string", "format": "binary"}
+        }
+        for kind in kinds
+    }
     return {
         200: {"description": "The file.", "content": content},
         206: {"description": "The part of it that the header Range asked for.", "content": content},
