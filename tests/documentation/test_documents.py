@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,6 +55,24 @@ def test_commands_of_the_pages_are_understood(page: Path) -> None:
         # text may name a command without all that it needs
         short = problem is not None and re.search("Missing|requires an argument", problem)
         assert problem is None or (short and not whole), f"{page.name}: {line}: {problem}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_programs_of_the_pages_name_what_exists(page: Path) -> None:
+    for block in blocks(page):
+        if block.kind != "python":
+            continue
+        tree = ast.parse(block.text, f"{page.name}:{block.line}")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stemwise"):
+                module = import_module(node.module or "")
+                for name in node.names:
+                    found = hasattr(module, name.name) or _is_module(f"{node.module}.{name.name}")
+                    assert found, f"{page.name}:{block.line}: {node.module} has no {name.name}"
+
+
+def _is_module(name: str) -> bool:
+    return find_spec(name) is not None
 
 
 def test_commands_are_found() -> None:
