@@ -309,6 +309,26 @@ def test_a_report_on_disk_holds_its_audio(browser: Browser, tmp_path: Path) -> N
         reaches(page, "player.level('vocals') < 0.001 && player.level('master') > 0.1")
 
 
+def test_names_are_text_and_tracks_as_long_as_they_are(browser: Browser, tmp_path: Path) -> None:
+    name = "<img src=x onerror=\"document.title = 'run'\">"
+    sounds = {"mixture": Sound(sine(300, 2)), name: Sound(sine(300, 0.5), spans=[(0.1, 0.4)])}
+    with opened(browser) as page:
+        page.goto(embedded(sounds, tmp_path / "names.html"))
+        assert page.locator(".track .name").all_inner_texts()[1].lower() == name.lower()
+        assert page.get_by_role("button", name=f"Mute {name}").count() == 1
+        assert page.title() == "Player"
+        wide, short = (
+            box.evaluate("one => one.clientWidth") for box in page.locator(".content").all()
+        )
+        assert short == pytest.approx(wide / 4, abs=1)
+        lane = page.locator(".lane .bar").bounding_box()
+        axis = page.locator(".track.silent .axis").bounding_box()
+        assert lane is not None
+        assert axis is not None
+        assert lane["x"] - axis["x"] == pytest.approx(0.1 / 2 * axis["width"], abs=1)
+        assert lane["width"] == pytest.approx(0.3 / 2 * axis["width"], abs=1.5)
+
+
 def test_a_report_of_a_long_song_plays_the_files_beside_it(
     browser: Browser, tmp_path: Path
 ) -> None:

@@ -24,6 +24,8 @@ from tests.web.player_pages import (
     sine,
 )
 
+from stemwise.remix import GainCurve
+
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 QUIET = 1e-3
 """RMS, 60 dB below full scale: what a volume that glides to zero is soon below."""
@@ -214,6 +216,23 @@ def test_karaoke_and_instrumental_follow_the_segments(page: Page, duo: str) -> N
     page.get_by_role("button", name="Instrumental only").click()
     reaches(page, "player.level('vocals') > 0.3")
     assert do(page, "return [player.gains().vocals, player.onlyActive()]") == [1, None]
+
+
+def test_what_is_heard_is_what_a_remix_writes(page: Page, site: Site) -> None:
+    spans = [(0.0, 0.5), (0.8, 0.83), (1.2, 1.9)]
+    sound = Sound(sine(300, 2), 8000, spans=spans)
+    page.goto(site.add("curve", {"mixture": sound, "vocals": sound, "bass": sound}))
+    times = (np.arange(0, 2 * 8000, 7) + 0.5) / 8000
+    heard = page.evaluate(
+        """(times) => {
+          const { curve } = document.getElementById("player").player.engine.channels.get("vocals");
+          return times.map((time) => 1 - curve.at(time));
+        }""",
+        times.tolist(),
+    )
+    written = GainCurve(0.0, 8000, spans).between(0, 2 * 8000)[::7]
+    # eight straight pieces for a cosine of 20 ms
+    np.testing.assert_allclose(heard, written, atol=0.01)
 
 
 def assert_follows(seen: list[dict[str, float]]) -> None:

@@ -3,7 +3,7 @@
 /** Seconds in which the volume changes at the ends of a segment, inside of it. */
 export const FADE = 0.02;
 /** A raised cosine as so many straight pieces. */
-const STEPS = 4;
+const STEPS = 8;
 
 export interface Point {
   time: number;
