@@ -82,7 +82,7 @@ export class Choices {
     });
     this.wanted.set(stem, box);
     const dot = make("span", { class: "dot", "data-colour": String(colour) });
-    return make("label", { class: "stem-choice" }, box, dot, stem);
+    return make("label", { class: "stem-choice" }, box, make("span", {}, dot, stem));
   }
 }
 

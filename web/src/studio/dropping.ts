@@ -26,6 +26,8 @@ export function watchDrops(take: (files: File[]) => void): void {
     event.preventDefault();
     if (event.dataTransfer !== null) event.dataTransfer.dropEffect = "copy";
   });
+  // no pointer moves while something is dragged: it was let go where nobody told
+  window.addEventListener("pointermove", () => show(-depth));
   window.addEventListener("drop", (event) => {
     if (!carriesFiles(event)) return;
     event.preventDefault();
