@@ -42,6 +42,7 @@ class Sound:
     sample_rate: int = 44100
     spans: Spans | None = None
     subtype: str = "FLOAT"
+    container: str = "WAV"
 
     @property
     def duration(self) -> float:
@@ -49,7 +50,9 @@ class Sound:
 
     def wav(self) -> bytes:
         body = BytesIO()
-        sf.write(body, self.samples.T, self.sample_rate, format="WAV", subtype=self.subtype)
+        sf.write(
+            body, self.samples.T, self.sample_rate, format=self.container, subtype=self.subtype
+        )
         return body.getvalue()
 
 

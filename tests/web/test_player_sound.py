@@ -283,7 +283,8 @@ def test_tracks_of_any_rate_length_and_sample_type(page: Page, site: Site) -> No
         "drums": Sound(tone[22050][:, :11025], 22050, subtype="PCM_24"),
         "bass": Sound(tone[96000], 96000, subtype="PCM_32"),
         "choir": Sound(tone[44100], subtype="DOUBLE"),
-        "strings": Sound(six),
+        "strings": Sound(six, container="WAVEX"),
+        "organ": Sound(tone[44100], container="RF64"),
     }
     page.goto(site.add("rates", sounds))
     do(page, "player.play()")
