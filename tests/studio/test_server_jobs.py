@@ -151,6 +151,21 @@ def test_a_database_of_another_version_is_left_alone(tmp_path: Path) -> None:
         Jobs(path)
 
 
+def test_a_disk_that_takes_nothing_stops_no_work(tmp_path: Path, jobs: Jobs) -> None:
+    job = add(jobs)
+    jobs._database.execute("PRAGMA query_only=1")
+    with pytest.raises(sqlite3.Error):
+        add(jobs)
+    taken = jobs.take()
+    assert taken is not None
+    assert jobs.change(job.id, state="done") is not None
+    assert [(one.id, one.state) for one in jobs.all()] == [(job.id, "done")]
+    jobs.close()
+    again = Jobs(tmp_path / "jobs.sqlite3")
+    assert [one.state for one in again.all()] == ["queued"]  # as it was last written
+    again.close()
+
+
 def test_what_a_killed_server_left_is_removed(tmp_path: Path) -> None:
     folders = Folders(tmp_path)
     kept, strange = new_id(), new_id()

@@ -261,7 +261,7 @@ def make_report(title: str) -> Make:
     def make(folder: Path, target: Path, cancel: threading.Event) -> None:
         from stemwise.report.multitrack import describe
         from stemwise.report.page import compose
-        from stemwise.studio.pictures import DOCUMENT, facts
+        from stemwise.studio.pictures import DOCUMENT
 
         masters = load(folder)
         if masters.duration > LONGEST_REPORT:
@@ -275,7 +275,7 @@ def make_report(title: str) -> Make:
             mixture=master(folder, MIXTURE),
             stems={name: master(folder, name) for name in masters.stems},
             activity=load_activity(folder),
-            facts=facts(masters),
+            facts=masters.facts,
             warnings=known["warnings"],
             audio="embedded",
             cancel=cancel,

@@ -7,6 +7,7 @@ something other than progress changes. All methods may be called from any thread
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import threading
 import time
@@ -56,6 +57,7 @@ class Job:
 
 Listener = Callable[["Job | None", str], None]
 """Called with a changed job, or with None and the id of one that was removed."""
+_log = logging.getLogger("stemwise.studio")
 _COLUMNS = tuple(one.name for one in fields(Job))
 
 
@@ -122,10 +124,10 @@ class Jobs:
             return 1 + sum(queued < job.queued for queued in ahead)
 
     def add(self, job: Job) -> Job:
-        """Append a job to the queue."""
+        """Append a job to the queue. Raises sqlite3.Error where it cannot be kept."""
         with self._waiting:
-            self._jobs[job.id] = job
             self._write(job)
+            self._jobs[job.id] = job
             self._waiting.notify()
         self._tell(job)
         return job
@@ -137,7 +139,11 @@ class Jobs:
             if before is None or (only and before.state not in only):
                 return None
             job = self._jobs[id] = replace(before, **changes)
-            self._write(job)
+            try:
+                self._write(job)
+            except sqlite3.Error as error:
+                # the work goes on; what is not written is found in its old state after a restart
+                _log.warning("The list of jobs cannot be written: %s", error)
             if job.state == "queued":
                 self._waiting.notify()
         self._tell(job)

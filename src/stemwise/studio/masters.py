@@ -29,20 +29,17 @@ _COVER = "cover"
 class Masters:
     """What there is to say about a separated song.
 
-    samples: per channel. elapsed: seconds of separation. blocks: the lengths in samples in which
-    the engine gave the stems, peaks: the loudest sample of any stem in each of them, because what
-    is written depends on both where a song is made quieter so that it does not clip. tags: of the
-    song's file.
+    samples: per channel. facts: how it was separated, for people. blocks: the lengths in samples in
+    which the engine gave the stems, peaks: the loudest sample of any stem in each of them, because
+    what is written depends on both where a song is made quieter so that it does not clip. tags: of
+    the song's file.
     """
 
-    model: str
-    network: str
-    gate: str
     stems: tuple[str, ...]
     sample_rate: int
     channels: int
     samples: int
-    elapsed: float
+    facts: dict[str, str]
     blocks: tuple[int, ...]
     peaks: tuple[float, ...]
     tags: dict[str, str] = field(default_factory=dict)

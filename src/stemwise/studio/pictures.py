@@ -7,10 +7,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from stemwise import __version__
 from stemwise.activity import Activity
 from stemwise.report.multitrack import describe
-from stemwise.report.words import channel_count, clock
 from stemwise.studio.masters import MIXTURE, Masters, master
 
 DOCUMENT = "multitrack.json"
@@ -45,27 +43,10 @@ def picture(
         mixture=master(folder, MIXTURE),
         stems={stem: master(folder, stem) for stem in masters.stems},
         activity=activity,
-        facts=facts(masters),
+        facts=masters.facts,
         warnings=warnings,
         audio={track: f"/api/jobs/{id}/audio/{track}.wav" for track in (MIXTURE, *masters.stems)},
         picture=place,
         cancel=cancel,
     )
     (folder / DOCUMENT).write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
-
-
-def facts(masters: Masters) -> dict[str, str]:
-    """What there is to say about a separation, for people."""
-    named = masters.model == masters.network
-    found = {
-        "Model": masters.model if named else f"{masters.model} ({masters.network})",
-        "Length": clock(masters.duration),
-        "Sample rate": f"{masters.sample_rate} Hz",
-        "Channels": channel_count(masters.channels),
-        "Separated in": f"{masters.elapsed:.1f} s",
-        "Speed": f"{masters.duration / max(masters.elapsed, 1e-9):.1f} × real time",
-    }
-    if masters.gate != "off":
-        found["Gate"] = masters.gate
-    found["stemwise"] = f"version {__version__}"
-    return found

@@ -10,7 +10,12 @@ from typing import Annotated, Any, Literal, TypeVar
 from fastapi import APIRouter, Depends, Query
 from fastapi import Path as InPath
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse, Response
+from starlette.responses import (
+    FileResponse,
+    MalformedRangeHeader,
+    RangeNotSatisfiable,
+    Response,
+)
 
 from stemwise.audio import AudioFormat
 from stemwise.errors import AudioError, Cancelled, OutputError
@@ -61,7 +66,7 @@ Kind = Annotated[Extension, InPath(description="The format of the file.")]
 
 def file_route(path: str, *kinds: str, also: tuple[int, ...] = ()) -> Callable[[Route], Route]:
     """A route that answers with a file, to GET and HEAD."""
-    responses = {**file_of(*kinds), **problems(400, 404, 409, 416, 422, *also)}
+    responses = {**file_of(*kinds), **problems(404, 409, 416, 422, *also)}
 
     def register(route: Route) -> Route:
         router.get(path, response_class=Response, responses=responses)(route)
@@ -75,6 +80,17 @@ class _File(FileResponse):
     """A file in larger pieces than the library's: each is a trip to another thread."""
 
     chunk_size = 1 << 18
+
+    @classmethod
+    def _parse_range_header(cls, http_range: str, file_size: int) -> list[tuple[int, int]]:
+        """Parts of the file; none, and so all of it, for nonsense (RFC 9110). Raises 416."""
+        try:
+            return super()._parse_range_header(http_range, file_size)
+        except RangeNotSatisfiable as error:
+            whole = f"bytes */{file_size}"
+            raise refuse(416, "The file has no such part.", Content_Range=whole) from error
+        except MalformedRangeHeader:
+            return []
 
 
 async def served(path: Path, *, name: str | None = None) -> Response:
@@ -90,10 +106,13 @@ async def served(path: Path, *, name: str | None = None) -> Response:
     return _File(path, headers=headers, media_type=kind, stat_result=status)
 
 
-async def made(studio: Studio, job: Job, key: str, make: Make) -> Path:
-    """A folder of made files. Raises the HTTP error of what cannot be made."""
+async def made(studio: Studio, job: Job, key: str, make: Make, tracks: int = 1) -> Path:
+    """A folder of made files. Raises the HTTP error of what cannot be made.
+
+    tracks: how many tracks the files are as large as, at most.
+    """
     try:
-        return await studio.make(job, key, make)
+        return await studio.make(job, key, make, tracks)
     except (OutputError, AudioError) as error:
         raise refuse(409, str(error).replace(str(studio.folders.data), "")) from error
     except Cancelled as error:
@@ -186,7 +205,7 @@ async def download_zip(
     if (table := activity / "activity.csv").is_file():
         files.append(table)
     archive = downloads.make_zip(files, _song(job), job.finished or job.created)
-    folder = await made(studio, job, f"zip-{kind.extension}-{kind.subtype}", archive)
+    folder = await made(studio, job, f"zip-{kind.extension}-{kind.subtype}", archive, len(files))
     return await served(folder / "stems.zip", name=f"{_song(job)} - stems.zip")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -127,7 +128,11 @@ class Studio:
             part.unlink(missing_ok=True)
         now = self.jobs.clock()
         job = Job(id, name, model, stems, gate, now, now, seconds_total=facts.duration, size=length)
-        return await run_in_threadpool(self.jobs.add, job)
+        try:
+            return await run_in_threadpool(self.jobs.add, job)
+        except sqlite3.Error as error:
+            self.folders.remove(id)
+            raise refuse(507, f"The list of jobs cannot be written ({error}).") from error
 
     def _place(self, id: str) -> None:
         self.folders.job(id).mkdir(mode=0o700)
@@ -171,12 +176,16 @@ class Studio:
         if length is not None and length > self.settings.max_upload:
             raise too_large(self.settings.max_upload)
 
-    async def make(self, job: Job, key: str, make: Make) -> Path:
-        """A folder of files made from a job's masters. Raises 507 and what `make` raises."""
+    async def make(self, job: Job, key: str, make: Make, tracks: int) -> Path:
+        """A folder of files made from a job's masters. Raises 507 and what `make` raises.
+
+        tracks: how many masters the files are as large as, at most.
+        """
         folders = self.folders
         masters, made = folders.masters(job.id), folders.made(job.id)
         if not (made / key).is_dir():
-            needed = await run_in_threadpool(size, masters)
+            whole = await run_in_threadpool(size, masters)
+            needed = whole * tracks // (len(job.stems) + 1)
             await run_in_threadpool(self.make_room, needed, job.id)
         folder = await self._maker.made(masters, made, key, make)
         now = await run_in_threadpool(folders.size, job.id)
@@ -203,7 +212,7 @@ class Studio:
         current = self.jobs.get(job.id)
         if current is None or current.state != "running":
             return None
-        self.supervisor.cancel(job.id)
+        self.supervisor.cancel(current)
         return current
 
     def retry(self, job: Job) -> Job | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -30,7 +31,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, folders: Folders, jobs: Jobs) -> None:
         self._settings, self._folders, self._jobs = settings, folders, jobs
-        self._cancelled: set[str] = set()
+        self._cancelled: set[tuple[str, float | None]] = set()
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
         self._slots: list[_Slot] = []
@@ -56,9 +57,9 @@ class Supervisor:
             self._threads.append(thread)
             thread.start()
 
-    def cancel(self, id: str) -> None:
-        """Stop a running job soon."""
-        self._cancelled.add(id)
+    def cancel(self, job: Job) -> None:
+        """Stop a running job soon; another attempt at it goes on."""
+        self._cancelled.add((job.id, job.started))
 
     def close(self) -> None:
         """End the workers; what they were doing is done anew after the next start."""
@@ -155,7 +156,7 @@ class _Slot:
 
     def _conclude(self, job: Job, outcome: worker.Finished | worker.Failed) -> None:
         folders, jobs = self._all._folders, self._all._jobs
-        self._all._cancelled.discard(job.id)
+        self._all._cancelled.discard((job.id, job.started))
         now = jobs.clock()
         common: dict[str, Any] = {
             "finished": now,
@@ -177,9 +178,9 @@ class _Slot:
         elif outcome.sentence is None:
             jobs.change(job.id, state="cancelled", progress=None, speed=None, **common)
         else:
-            jobs.change(
-                job.id, state="failed", progress=None, speed=None, error=outcome.sentence, **common
-            )
+            # what users cannot see means nothing to them
+            sentence = outcome.sentence.replace(f"{folders.work(job.id)}{os.sep}", "")
+            jobs.change(job.id, state="failed", progress=None, speed=None, error=sentence, **common)
         if jobs.get(job.id) is None:
             folders.remove(job.id)  # deleted while it ran
 
@@ -217,7 +218,7 @@ class _Slot:
 
     def _reason_to_stop(self, job: Job, elapsed: float) -> worker.Failed | None:
         settings, jobs = self._all._settings, self._all._jobs
-        if self._all._closing.is_set() or job.id in self._all._cancelled:
+        if self._all._closing.is_set() or (job.id, job.started) in self._all._cancelled:
             return worker.Failed(None)
         if jobs.get(job.id) is None:
             return worker.Failed(None)

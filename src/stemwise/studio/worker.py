@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from stemwise.errors import AudioWarning, Cancelled, StemwiseError
+from stemwise.report.facts import separation_facts
 from stemwise.studio.child import Messages
 from stemwise.studio.masters import MASTER, MIXTURE, Masters, decode, master
 from stemwise.studio.offers import Candidate, Offer, describe
@@ -31,7 +32,7 @@ _TOLD_EVERY = 0.2
 """Seconds between two messages on progress."""
 _SEPARATION, _MIXTURE = 0.9, 0.93
 """Share of all work that is done after the separation, and after decoding the mixture."""
-_NICE = 5
+_NICE = 10
 """The server must answer while all cores separate."""
 
 
@@ -191,14 +192,11 @@ class Worker:
         self._check()
         tags, cover = decode(task.song, master(task.target, MIXTURE))
         masters = Masters(
-            model=task.name,
-            network=engine.separator.kind,
-            gate=task.gate,
             stems=task.stems,
             sample_rate=result.sample_rate,
             channels=result.channels,
             samples=result.samples,
-            elapsed=result.elapsed,
+            facts=separation_facts(result, task.name, engine),
             blocks=tuple(counted.lengths),
             peaks=tuple(counted.peaks),
             tags=tags,
