@@ -136,6 +136,7 @@ def test_the_mix_that_is_heard_can_be_taken(visitor: Visit, tmp_path: Path) -> N
     expect(card.get_by_role("listitem")).to_have_text(
         ["vocalsmuted", "drums100 %", "bass50 %", "othermuted"]
     )
+    volume.blur()
     page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
     visitor.picture("studio-mix", tmp_path)
     mixed, _ = soundfile.read(take(page, "This mix").path())
