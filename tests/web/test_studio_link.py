@@ -66,10 +66,15 @@ def test_a_server_that_stops_is_waited_for(browser: Browser, tmp_path: Path) -> 
             page.evaluate("window.stayed = true")
         banner = page.get_by_role("alert").filter(has_text="The studio does not answer.")
         expect(banner).to_be_visible()
+        visitor.choose(compose(tmp_path / "Paper boats.wav", seconds=2))
+        cut_off = page.get_by_role("status").filter(has_text="The connection broke")
+        expect(cut_off).to_contain_text("Paper boats")
         port = urlsplit(address).port
         assert port is not None
         with studio(settings, port):
             # what was left in the middle is done, and the page learns of it by itself
             expect(banner).to_be_hidden()
             expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+            page.get_by_role("link", name="All songs").click()
+            expect(visitor.row("Paper boats")).to_contain_text("0:02 · vocals")
             assert page.evaluate("window.stayed")

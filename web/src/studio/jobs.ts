@@ -12,7 +12,7 @@ export interface Transition {
   before: Job;
 }
 
-/** Dispatches "change" (batched), and "moved" where a song's state becomes another. */
+/** Dispatches "change" (batched), "moved" where a song's state becomes another, and "back". */
 export class Jobs extends EventTarget {
   link: Link = "connecting";
   /** Whether the list has been read, so that empty means that there is none. */
@@ -104,8 +104,10 @@ export class Jobs extends EventTarget {
     try {
       const jobs = await listJobs();
       this.failures = again ? this.failures + 1 : 0;
+      const back = this.link === "offline";
       this.link = "online";
       this.replace(jobs);
+      if (back) this.dispatchEvent(new Event("back"));
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       this.source?.close();

@@ -117,6 +117,7 @@ function watch(): void {
     show();
   });
   jobs.addEventListener("moved", (event) => moved((event as CustomEvent<Transition>).detail));
+  jobs.addEventListener("back", () => uploads.resume());
   uploads.addEventListener("change", show);
   uploads.addEventListener("arrived", (event) => {
     const { job, alone } = (event as CustomEvent<Arrival>).detail;

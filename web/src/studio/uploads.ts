@@ -59,6 +59,13 @@ export class Uploads extends EventTarget {
     this.next();
   }
 
+  /** Send what was cut off, now that the server is back. */
+  resume(): void {
+    for (const upload of this.list) {
+      if (upload.state === "failed" && upload.status === 0) this.retry(upload);
+    }
+  }
+
   /** Send the next song unless one is on its way. */
   next(): void {
     window.clearTimeout(this.timer);
