@@ -24,21 +24,21 @@ _KINDS = {
 
 @router.get("/")
 @router.head("/")
-async def page(request: Request) -> Response:
+def page(request: Request) -> Response:
     """The studio."""
     return asset_answer(request, "studio.html")
 
 
 @router.get("/assets/{name}")
 @router.head("/assets/{name}")
-async def asset(request: Request, name: Annotated[str, Path(max_length=100)]) -> Response:
+def asset(request: Request, name: Annotated[str, Path(max_length=100)]) -> Response:
     """A file of the page."""
     return asset_answer(request, name)
 
 
 @router.get("/api/docs")
 @router.head("/api/docs")
-async def documentation(request: Request) -> Response:
+def documentation(request: Request) -> Response:
     """The API for people."""
     page = reference.reference(request.app.openapi())
     headers = {"Content-Security-Policy": reference.POLICY}
