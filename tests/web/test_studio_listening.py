@@ -187,6 +187,16 @@ def test_every_control_has_a_name_and_every_text_contrast(visitor: Visit, addres
         page.reload()
 
 
+def test_a_narrow_window_scrolls_one_way(visitor: Visit) -> None:
+    """320 pixels, as WCAG 2.1 (1.4.10) has it: a window of 1280 at four times the size."""
+    page = visitor.page
+    page.set_viewport_size({"width": 320, "height": 640})
+    assert overhang(page) == 0
+    page.get_by_role("link", name="All songs").click()
+    expect(page.get_by_role("link", name="Kitchen jam")).to_be_visible()
+    assert overhang(page) == 0
+
+
 def test_a_real_recording(visitor: Visit, address: str, real_audio: Path, tmp_path: Path) -> None:
     [recording] = real_audio.glob("*.mp3")
     part = tmp_path / "Real mix.flac"

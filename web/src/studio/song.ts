@@ -4,7 +4,7 @@ import type { Multitrack } from "../player/multitrack";
 import { type Player, createPlayer } from "../player/player";
 import { type Job, Refusal, readMultitrack } from "./api";
 import type { Actions } from "./actions";
-import { icon, iconButton, make, part, write } from "./dom";
+import { icon, make, part, write } from "./dom";
 import { Downloads } from "./downloads";
 import type { Jobs } from "./jobs";
 import { isActive, setBar, speed } from "./progress";
@@ -149,7 +149,7 @@ class Progress {
     } else {
       const retry = make("button", { type: "button", class: "button primary" }, "Try again");
       retry.addEventListener("click", () => actions.retry(job));
-      buttons.append(retry, iconButton("delete", "Delete", () => actions.remove(job)));
+      buttons.append(retry);
     }
     const parts = [this.lanes, this.head, this.bar, this.detail, this.sentence, buttons];
     this.element.append(...parts);
