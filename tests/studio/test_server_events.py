@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.studio.conftest import Offline
 
 from stemwise.studio.events import EventStream, Hub, TooManyListeners, message
+from stemwise.studio.jobs import Job
+from stemwise.studio.names import new_id
 
 
 def events(text: str) -> list[tuple[str, Any]]:
@@ -95,6 +99,23 @@ def test_a_client_that_goes_away_makes_room_at_once() -> None:
         hub.join()
 
     asyncio.run(run())
+
+
+def test_a_job_that_ends_just_before_somebody_listens(offline: Callable[..., Offline]) -> None:
+    """Its end is told, though the request found it still running."""
+    studio = offline().studio
+    now = studio.jobs.clock()
+    job = studio.jobs.add(Job(new_id(), "song", "tiny", ("vocals",), "off", now, now))
+    studio.jobs.change(job.id, state="done")
+
+    async def read(found: Job) -> str:
+        listener = studio.listen(found)
+        return b"".join([chunk async for chunk in listener.chunks(5)]).decode()
+
+    heard = events(asyncio.run(asyncio.wait_for(read(job), 10)))
+    assert [data["state"] for _, data in heard] == ["done"]
+    studio.jobs.remove(job.id)
+    assert events(asyncio.run(asyncio.wait_for(read(job), 10))) == []
 
 
 def test_text_of_any_kind_stays_on_its_line() -> None:

@@ -62,7 +62,7 @@ def children(process: int) -> list[int]:
 def test_a_studio_that_is_killed_goes_on_where_it_was(tmp_path: Path, tiny: Path) -> None:
     data, more = tmp_path / "data", ("--checkpoint", tiny)
     path = long_song(tmp_path / "song.flac", 60)
-    with studio(data, *more) as (process, address), Client(address) as client:
+    with studio(data, *more, "-j", 2) as (process, address), Client(address) as client:
         id = client.upload(path)["id"]
         wait_until(lambda: client.job(id)["seconds_done"] > 0, "The song did not begin.")
         (data / "incoming" / ("x" * 22)).write_bytes(b"half a song")

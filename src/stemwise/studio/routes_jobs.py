@@ -21,8 +21,8 @@ from stemwise.studio.uploads import check_kind, draining
 router = APIRouter(prefix="/api")
 
 
-def studio_of(request: Request) -> Studio:
-    """The studio behind a request."""
+async def studio_of(request: Request) -> Studio:
+    """The studio behind a request; in the event loop, as a trip to a thread costs more."""
     found: Studio = request.app.state.studio
     return found
 
@@ -30,7 +30,7 @@ def studio_of(request: Request) -> Studio:
 Here = Annotated[Studio, Depends(studio_of)]
 
 
-def job_of(
+async def job_of(
     studio: Here,
     id: Annotated[str, answers.JOB_ID],
 ) -> Job:

@@ -52,7 +52,7 @@ KINDS = {
 _AUDIO = tuple(dict.fromkeys(KINDS[one] for one in ("wav", "flac", "mp3", "opus", "m4a")))
 
 
-def done(job: Known) -> Job:
+async def done(job: Known) -> Job:
     """A job with results. Raises 409 for others."""
     if job.state != "done":
         raise refuse(409, f"The song is not separated: its job is {job.state}.")

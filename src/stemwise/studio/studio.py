@@ -242,10 +242,12 @@ class Studio:
     def listen(self, job: Job | None = None) -> Listener:
         """A listener that hears first what there is. Raises TooManyListeners."""
         listener = self.hub.join(None if job is None else job.id)
-        for one in self.jobs.all() if job is None else [job]:
-            listener.put(one.id, message("job", job_answer(one, self.jobs)))
-        if job is not None and job.state in ENDED:
-            listener.close()
+        # what there is is read after joining, so that no change falls in between
+        for one in self.jobs.all() if job is None else [self.jobs.get(job.id)]:
+            if one is not None:
+                listener.put(one.id, message("job", job_answer(one, self.jobs)))
+            if job is not None and (one is None or one.state in ENDED):
+                listener.close()
         return listener
 
     def _publish(self, job: Job | None, id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import threading
@@ -20,6 +21,7 @@ from stemwise.studio.names import title
 from stemwise.studio.offers import Candidate, Offer, Remembered, default
 from stemwise.studio.settings import Settings, StudioError
 
+_log = logging.getLogger("stemwise.studio")
 GRACE = 2.0
 """Seconds in which the worker may stop by itself; after that its process is ended."""
 _POLL = 0.1
@@ -90,7 +92,12 @@ class _Slot:
         try:
             self._warm_up()
             while (job := self._all._jobs.take()) is not None:
-                self._separate(job)
+                try:
+                    self._separate(job)
+                except Exception:  # a defect must not end the thread, and all work with it
+                    _log.exception("The job %s failed", job.id)
+                    self._end()
+                    self._conclude(job, worker.Failed("The studio made a mistake with this song."))
         finally:
             self._end(GRACE)
 
@@ -98,8 +105,15 @@ class _Slot:
         """Have the worker load the default model while nobody waits for it."""
         with suppress(ChildDied, StudioError):
             child = self._started()
-            offers = self._all.offers.result(timeout=0)
+            offers = self._offers()
             child.send(worker.Preload(offers[default(offers)].path))
+
+    def _offers(self) -> dict[str, Offer]:
+        """The models, which another slot's worker may be about to tell. Raises StudioError."""
+        while not self._all.offers.done():
+            if self._all._closing.wait(_POLL):
+                raise StudioError("The studio is closing.")
+        return self._all.offers.result()
 
     def _started(self) -> Child:
         if self._child is None:
@@ -187,7 +201,7 @@ class _Slot:
     def _follow(self, job: Job, work: Path) -> worker.Finished | worker.Failed:
         """Give the job to the worker and wait for its end, whatever that is."""
         child = self._started()
-        offer = self._all.offers.result(timeout=0).get(job.model)
+        offer = self._offers().get(job.model)
         if offer is None:
             return worker.Failed(f"The model {job.model!r} is not on this computer any more.")
         song = self._all._folders.upload(job.id)
