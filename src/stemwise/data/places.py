@@ -45,12 +45,18 @@ def name_places(texts: Sequence[str]) -> dict[str, Place]:
         if equals and head not in READERS and not Path(where).exists() and "/" not in head:
             name, where = head, tail
             head, equals, tail = where.partition("=")
-        if equals and head in READERS:
+        if equals and head in READERS and _is_store(tail):
+            name, where = name or head, tail  # a store needs no reader: this is a name
+        elif equals and head in READERS:
             kind, where = head, tail
-        elif "://" not in where and not (Path(where) / MANIFEST).exists():
+        elif not _is_store(where):
             kind = detect_kind(where)
         name = name or where.rstrip("/").rpartition("/")[2] or where
         if name in named:
             raise DataError(f"two data sets are named {name!r}: name one as NAME={text}")
         named[name] = Place(kind, where)
     return named
+
+
+def _is_store(where: str) -> bool:
+    return "://" in where or (Path(where) / MANIFEST).exists()
