@@ -14,7 +14,7 @@ POLLING, STREAMING, ASKING = 25, 25, 12
 
 
 def test_fifty_clients_are_served_while_a_song_separates(live: Live, tmp_path: Path) -> None:
-    id = live.client.upload(long_song(tmp_path / "song.flac", 120))["id"]
+    id = live.client.upload(long_song(tmp_path / "song.flac", 60))["id"]
 
     async def poll(client: httpx.AsyncClient) -> list[dict[str, Any]]:
         seen = []
