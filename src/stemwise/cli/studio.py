@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import sys
+import threading
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -97,7 +98,8 @@ def studio(
             typer.echo(f"Songs and stems are kept in {settings.data}. Ctrl-C closes the studio.")
         sys.stdout.flush()
         if open_page and _has_screen():
-            webbrowser.open(address)
+            # some browsers keep whoever starts them waiting
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
     serve(settings, started)
     if not quiet:

@@ -19,11 +19,19 @@ _CONNECTIONS = 1000
 
 
 class _Server(uvicorn.Server):
-    """Ends the streams of events first: they would wait for ever."""
+    """Tells when it is ready, and ends the streams of events first: they would wait for ever."""
 
-    def __init__(self, config: uvicorn.Config, studio: Studio) -> None:
+    def __init__(
+        self, config: uvicorn.Config, studio: Studio, ready: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(config)
-        self._studio = studio
+        self._studio, self._ready = studio, ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close all that is open."""
@@ -52,8 +60,8 @@ def serve(settings: Settings, started: Callable[[str], None]) -> None:
             timeout_graceful_shutdown=_FAREWELL,
         )
         try:
-            started(address(settings, listening.getsockname()[1]))
-            _Server(config, studio).run(sockets=[listening])
+            place = address(settings, listening.getsockname()[1])
+            _Server(config, studio, lambda: started(place)).run(sockets=[listening])
         except KeyboardInterrupt:
             return  # the usual end of a studio
         finally:
