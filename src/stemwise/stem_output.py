@@ -136,7 +136,7 @@ class StemOutput:
         """Append a block (channel, sample) to every stem of the plan."""
         for name, block in stems.items():
             self._meters[name].add(block)
-        if self._rescales and not self._spilling and self._peak > 1:
+        if self._rescales and not self._spilling and self.peak > 1:
             self._spill()
         for name, writer in self._writers.items():
             block = stems[name]
@@ -149,7 +149,7 @@ class StemOutput:
         self._close()
         if not self._spilling:
             return self.gain
-        self.gain = min(1.0, _FULL_SCALE / self._peak) if self._peak > 1 else 1.0
+        self.gain = min(1.0, _FULL_SCALE / self.peak) if self.peak > 1 else 1.0
         (self._staging / "final").mkdir(exist_ok=True)
         for name, path in self._final.items():
             with self._named(name):
@@ -211,7 +211,8 @@ class StemOutput:
         self.discard()
 
     @property
-    def _peak(self) -> float:
+    def peak(self) -> float:
+        """The loudest sample so far, linear, of all stems that share one factor."""
         return max((meter.peak for meter in self._meters.values()), default=0.0)
 
     def _open(self, folder: str, names: Mapping[str, str], format: AudioFormat) -> None:

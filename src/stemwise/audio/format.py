@@ -16,6 +16,8 @@ Subtype = Literal["int16", "int24", "float32"]
 
 EXTENSIONS = ("wav", "flac", "mp3", "opus", "ogg", "m4a")
 SUBTYPES: tuple[Subtype, ...] = ("int16", "int24", "float32")
+BITRATES = {"mp3": 320, "opus": 192, "ogg": 256, "m4a": 256}
+"""kbit/s of the formats that have them, where none is asked for."""
 _ALIASES = {"wave": "wav", "oga": "ogg", "aac": "m4a", "mp4": "m4a"}
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from stemwise.audio.format import Samples
 from stemwise.audio.gapless import MP3_LEAD, state_mp3_length
+from stemwise.audio.ogg import fix_serial
 from stemwise.audio.part import Sink
 from stemwise.audio.resample import StreamResampler
 from stemwise.audio.tags import ogg_picture, picture_codec, picture_size, vorbis_comments
@@ -165,6 +166,8 @@ class LibavEncoder:
         self._file.check()
         if self._codec.muxer == "mp3":
             state_mp3_length(self._path, self._done[0] - lead, self._frame, lead)
+        elif self._codec.muxer == "ogg":
+            fix_serial(self._path)
 
     def _fill_up(self) -> None:
         """One sample at least: at 48 kHz, a few samples of higher rates are less than one."""

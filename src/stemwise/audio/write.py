@@ -14,6 +14,7 @@ import soundfile
 from stemwise.audio.decoders import VORBIS_ORDERS
 from stemwise.audio.format import Audio, AudioFormat, Samples
 from stemwise.audio.libav import LibavEncoder
+from stemwise.audio.ogg import fix_serial
 from stemwise.audio.part import PartFile, Sink, output_errors
 from stemwise.audio.staged import Finisher, StagedWriter
 from stemwise.audio.tags import fits_flac, tag_flac
@@ -106,11 +107,13 @@ class _SoundEncoder:
         self._sink.check()
 
     def finish(self) -> None:
-        """Close, and put the tags into FLAC."""
+        """Close, put the tags into FLAC, and make Ogg the same in every run."""
         self._file.close()
         self._sink.close()
         self._sink.check()
-        if self._flac and (self._tags or self._cover is not None):
+        if not self._flac:
+            fix_serial(self._path)
+        elif self._tags or self._cover is not None:
             tag_flac(self._path, self._tags, self._cover)
 
     def abort(self) -> None:

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from stemwise.audio import AudioFormat
     from stemwise.catalogue.work import Facts
 
-BITRATES = {"mp3": 320, "opus": 192, "ogg": 256, "m4a": 256}
-"""kbit/s where none is asked for."""
-
 
 def separate(
     songs: Songs,
@@ -177,7 +174,7 @@ def _format(
     float32: bool,
 ) -> AudioFormat:
     """The format that the options ask for; options that contradict each other are usage errors."""
-    from stemwise.audio.format import EXTENSIONS, AudioFormat
+    from stemwise.audio.format import BITRATES, EXTENSIONS, AudioFormat
 
     chosen = [name for name, wanted in flags.items() if wanted]
     if format is not None:

@@ -166,8 +166,9 @@ class _OneOfSeveral(StemOutput):
     loudest = 0.0
 
     @property
-    def _peak(self) -> float:
-        return max(self.loudest, super()._peak)
+    def peak(self) -> float:
+        """Of all stems, of which this one is written."""
+        return max(self.loudest, super().peak)
 
 
 def make_zip(files: Sequence[Path], title: str, moment: float) -> Make:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from stemwise.child import Child, ChildDied, Messages
 from stemwise.errors import AudioError, AudioWarning
-from stemwise.studio.child import Child, ChildDied, Messages
 
 
 class NotAudio(AudioError):  # noqa: N818  # the file is at fault

@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 from fastapi import Query
 
 from stemwise.audio import AudioFormat
-from stemwise.audio.format import Subtype
-from stemwise.cli.separate import BITRATES
+from stemwise.audio.format import BITRATES, Subtype
 from stemwise.errors import hint
 from stemwise.remix import LOUDEST
 from stemwise.studio.answers import refuse

@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from stemwise.child import Child, ChildDied
 from stemwise.studio import worker
-from stemwise.studio.child import Child, ChildDied
 from stemwise.studio.folders import Folders
 from stemwise.studio.jobs import Job, Jobs
 from stemwise.studio.names import title

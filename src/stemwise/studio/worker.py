@@ -17,9 +17,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from stemwise.child import Messages
 from stemwise.errors import AudioWarning, Cancelled, StemwiseError
 from stemwise.report.facts import separation_facts
-from stemwise.studio.child import Messages
 from stemwise.studio.masters import MASTER, MIXTURE, Masters, decode, master
 from stemwise.studio.offers import Candidate, Offer, describe
 from stemwise.studio.pictures import picture
