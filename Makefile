@@ -13,7 +13,7 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 DEMO ?= demo
-WORKERS ?= auto
+WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
