@@ -214,6 +214,18 @@ def test_deleting_asks_first(visitor: Visit, address: str, short: Path) -> None:
     expect(page.get_by_text("This song was deleted, or its time here has run out.")).to_be_visible()
 
 
+def test_a_dialog_that_is_closed_late_forgets_no_song(
+    visitor: Visit, address: str, short: Path
+) -> None:
+    """Quick hands open it again before the browser tells that it was closed."""
+    separated(address, short, "Second thoughts.wav")
+    row = visitor.row("Second thoughts")
+    row.get_by_role("button", name="Delete Second thoughts").click()
+    visitor.page.locator("#confirm").dispatch_event("close")
+    visitor.page.get_by_role("button", name="Delete", exact=True).click()
+    expect(row).to_have_count(0)
+
+
 def test_the_keyboard_alone_does_everything(visitor: Visit, short: Path, tmp_path: Path) -> None:
     page = visitor.page
     song = named(short, tmp_path / "By hand.wav")

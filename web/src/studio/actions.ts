@@ -11,10 +11,10 @@ export class Actions {
   private doomed: Job | null = null;
 
   constructor(private readonly jobs: Jobs) {
-    this.dialog.addEventListener("close", () => {
-      const job = this.doomed;
-      this.doomed = null;
-      if (this.dialog.returnValue === "delete" && job !== null) void this.delete(job);
+    // not the event "close": it comes late, when the dialog may be open again for another song
+    this.dialog.addEventListener("submit", (event) => {
+      const answer = event.submitter instanceof HTMLButtonElement ? event.submitter.value : "";
+      if (answer === "delete" && this.doomed !== null) void this.delete(this.doomed);
     });
   }
 
@@ -30,7 +30,6 @@ export class Actions {
   remove(job: Job): void {
     this.doomed = job;
     write(part("confirm-name"), title(job.name));
-    this.dialog.returnValue = "";
     this.dialog.showModal();
   }
 
