@@ -11,7 +11,7 @@ from stemwise.report.words import channel_count, clock, megabytes, number, perce
     ("seconds", "exact", "text"),
     [
         (0, False, "0:00"),
-        (59.6, False, "1:00"),
+        (59.6, False, "0:59"),
         (61, False, "1:01"),
         (3661, False, "1:01:01"),
         (59.999, True, "1:00.00"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 def clock(seconds: float, *, exact: bool = False) -> str:
-    """m:ss or h:mm:ss; exact: with hundredths."""
-    hundredths = round(seconds * 100) if exact else round(seconds) * 100
+    """m:ss or h:mm:ss, of whole seconds that have passed, as players count; exact: hundredths."""
+    hundredths = round(seconds * 100) if exact else int(seconds + 1e-6) * 100
     minutes, rest = divmod(hundredths, 6000)
     hours, minutes = divmod(minutes, 60)
     text = f"{rest // 100:02d}" + (f".{rest % 100:02d}" if exact else "")

@@ -2,7 +2,8 @@
 
 /** 3:05 or 1:02:03. */
 export function clock(seconds: number): string {
-  const whole = Math.max(0, Math.round(seconds));
+  // seconds that have passed, as the player counts them
+  const whole = Math.max(0, Math.floor(seconds + 1e-6));
   const two = (value: number): string => String(value).padStart(2, "0");
   const minutes = Math.floor(whole / 60);
   if (minutes < 60) return `${minutes}:${two(whole % 60)}`;
