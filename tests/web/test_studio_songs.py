@@ -192,6 +192,30 @@ def test_two_songs_and_a_reload_in_the_middle(
     assert all(job["state"] != "running" for job in ask(f"{address}/api/jobs")["jobs"])
 
 
+HOLD_ANSWERS = """() => {
+  const send = XMLHttpRequest.prototype.send;
+  window.answers = [];
+  XMLHttpRequest.prototype.send = function (body) {
+    const load = this.onload;
+    this.onload = (event) => window.answers.push(() => load.call(this, event));
+    send.call(this, body);
+  };
+}"""
+
+
+def test_an_answer_that_comes_late_shows_no_song_twice(
+    visitor: Visit, short: Path, tmp_path: Path
+) -> None:
+    """The event that tells of a job may overtake the answer to its upload."""
+    visitor.page.evaluate(HOLD_ANSWERS)
+    visitor.choose(named(short, tmp_path / "Overtaken.wav"))
+    row = visitor.row("Overtaken")
+    expect(row).to_contain_text("0:03 · vocals")
+    expect(row).to_have_count(1)
+    visitor.page.evaluate("window.answers.forEach((answer) => answer())")
+    expect(visitor.page.get_by_role("heading", name="Overtaken")).to_be_visible()
+
+
 def test_deleting_asks_first(visitor: Visit, address: str, short: Path) -> None:
     page = visitor.page
     visitor.expected.append("/audio/")  # what a player was loading when its song went

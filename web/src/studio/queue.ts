@@ -22,6 +22,8 @@ interface Content {
 
 export class Queue {
   private readonly rows = new Map<string, Row>();
+  /** For each song that is being sent, the jobs that were there before. */
+  private readonly before = new Map<string, Set<string>>();
   private readonly element = part<HTMLUListElement>("queue");
 
   constructor(
@@ -34,10 +36,24 @@ export class Queue {
     const jobs = this.jobs.list();
     const active = jobs.filter(isActive).map((job) => this.ofJob(job));
     const rest = jobs.filter((job) => !isActive(job)).map((job) => this.ofJob(job));
-    const rows = [...active, ...this.uploads.list.map((one) => this.ofUpload(one)), ...rest];
+    const sent = this.uploads.list.filter((one) => !this.isKnown(one));
+    const rows = [...active, ...sent.map((one) => this.ofUpload(one)), ...rest];
     this.arrange(rows);
     part("empty").hidden = !this.jobs.known || rows.length > 0;
     document.body.classList.toggle("has-songs", rows.length > 0);
+  }
+
+  /** Whether an event told of a song's job before the answer to its upload: one line is enough. */
+  private isKnown(upload: Upload): boolean {
+    if (upload.state !== "sending") {
+      this.before.delete(upload.key);
+      return false;
+    }
+    const jobs = this.jobs.list();
+    const before = this.before.get(upload.key) ?? new Set(jobs.map((job) => job.id));
+    this.before.set(upload.key, before);
+    const name = title(upload.file.name);
+    return jobs.some((job) => !before.has(job.id) && title(job.name) === name);
   }
 
   /** Put the lines into this order; one that has the focus keeps it when it moves. */
