@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stemwise.audio import Audio as Audio
     from stemwise.errors import StemwiseError as StemwiseError
     from stemwise.evaluation.evaluate import evaluate as evaluate
+    from stemwise.live import Stream as Stream
 
 _EXPORTS = {
     "Activity": "stemwise.activity",
@@ -22,6 +23,7 @@ _EXPORTS = {
     "Model": "stemwise.api",
     "Separation": "stemwise.api",
     "StemwiseError": "stemwise.errors",
+    "Stream": "stemwise.live",
     "evaluate": "stemwise.evaluation.evaluate",
     "load": "stemwise.api",
 }
@@ -32,6 +34,7 @@ __all__ = [
     "Model",
     "Separation",
     "StemwiseError",
+    "Stream",
     "__version__",
     "evaluate",
     "load",

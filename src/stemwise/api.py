@@ -19,6 +19,7 @@ from stemwise.songs import ActivityTrack, FileResult, Output, detect_blocks, sep
 from stemwise.stem_output import ClipMode, StemOutput
 
 if TYPE_CHECKING:
+    from stemwise.live import Stream
     from stemwise.separation import Engine, Progress
 
 BLOCK = 1 << 16
@@ -168,6 +169,15 @@ class Model:
             self.engine, song, output, labels=labels, progress=progress, cancel=cancel
         )
 
+    def stream(self, sample_rate: int, channels: int) -> Stream:
+        """Separate audio while it comes in: push blocks, get stems; see `stemwise.Stream`.
+
+        Load the model with a short segment and lookahead, in seconds, for a short latency.
+        """
+        from stemwise.live import Stream
+
+        return Stream(self.engine, sample_rate, channels)
+
 
 @dataclass(frozen=True)
 class _Source:
@@ -230,8 +240,8 @@ def _checked(samples: np.ndarray, sample_rate: int) -> np.ndarray:
 def load(name: str | Path = "band", device: str = "auto", **options: Any) -> Model:
     """Load a trained model, by name or from a checkpoint's path.
 
-    options: see `stemwise.separation.Options` (segment, overlap, batch, gate, phase, residual,
-    precision). Raises ModelError for an unknown model, device or option.
+    options: see `stemwise.separation.Options` (segment, lookahead, overlap, batch, gate, phase,
+    residual, precision). Raises ModelError for an unknown model, device or option.
     """
     from stemwise import models
     from stemwise.separation import Engine, Options

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 
 from stemwise.activity import Activity
-from stemwise.audio import StreamResampler
+from stemwise.conversion import RESAMPLING, Conversion
+from stemwise.conversion import Block as Block
 from stemwise.devices import choose_device, memory_in_use, prefers_bfloat16
-from stemwise.errors import AudioError, Cancelled, ModelError
-from stemwise.gate import Gate, check_gate, share_residual
+from stemwise.errors import Cancelled, ModelError
+from stemwise.gate import MEDIAN_FRAMES, Gate, check_gate
 from stemwise.heap import keep_heap
-from stemwise.models.separator import Separator, SpectrogramSeparator
+from stemwise.models.separator import Grid, Separator, SpectrogramSeparator
 
 Progress = Callable[[float, "float | None"], None]
 """Called with the seconds of song finished and the song's length in seconds, None where unknown."""
@@ -43,7 +44,9 @@ MEMORY_SHARE = 0.5
 class Options:
     """How to separate.
 
-    segment: seconds of song computed at a time (None: the model's own). overlap: share of a piece
+    segment: seconds of song computed at a time (None: the model's own). lookahead: seconds of what
+    follows that a piece is seen with, where less than the model's own; stems come out sooner, and
+    are no longer those of one pass over the song. overlap: share of a piece
     in 0..0.5 that is cross-faded with the next, for networks without finite context. batch: pieces
     computed at once (None: one on a CPU, elsewhere as many as the first says fit into memory).
     gate: "off", "raw" silences a stem in every frame whose activity is below one half, "median"
@@ -57,6 +60,7 @@ class Options:
     segment: float | None = None
     overlap: float = 0.0
     batch: int | None = None
+    lookahead: float | None = None
     gate: Literal["off", "raw", "median", "oracle"] = "off"
     phase: Literal["auto", "mixture", "griffin-lim", "wiener"] = "auto"
     residual: bool = True
@@ -69,6 +73,8 @@ class Options:
         _one_of("precision", self.precision, ("auto", "fp32", "bf16"))
         if self.segment is not None and not 0 < self.segment < float("inf"):
             raise ModelError(f"A segment must be longer than 0 seconds, not {self.segment}.")
+        if self.lookahead is not None and not 0 <= self.lookahead < float("inf"):
+            raise ModelError(f"The lookahead must be 0 seconds or more, not {self.lookahead}.")
         if not 0 <= self.overlap <= 0.5:
             raise ModelError(f"The overlap must be between 0 and 0.5, not {self.overlap}.")
         if self.batch is not None and self.batch < 1:
@@ -78,19 +84,6 @@ class Options:
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ModelError(f"The {name} must be one of {', '.join(known)}, not {value!r}.")
-
-
-@dataclass(frozen=True)
-class Block:
-    """Part of a separated song: stems (source, channel, sample), activity (activity source, frame).
-
-    `start` is the first sample, `first_frame` the first activity frame, of the song.
-    """
-
-    stems: np.ndarray
-    activity: np.ndarray
-    start: int
-    first_frame: int
 
 
 class Engine:
@@ -111,13 +104,25 @@ class Engine:
         self.batch = self.options.batch or 1
         # a CPU is busy with one piece; elsewhere the first piece tells how many fit
         self._sized = self.options.batch is not None or self.device.type == "cpu"
-        grid = separator.grid
+        grid = self.grid = _seen_ahead(separator, self.options.lookahead)
         seconds = self.options.segment or separator.segment
         self.piece = max(1, round(seconds * separator.sample_rate / grid.alignment))
         self.piece *= grid.alignment
         overlap = round(self.options.overlap * self.piece / grid.alignment) * grid.alignment
         self.overlap = min(overlap, self.piece - grid.alignment)
         keep_heap()
+
+    def latency(self, sample_rate: int) -> float:
+        """Seconds of song, at most, that come in after a sample before its stems come out.
+
+        What computing takes is not counted. sample_rate: of the song, in hertz.
+        """
+        rate, hop = self.separator.sample_rate, self.grid.hop
+        held = self.piece + self.grid.after + 1
+        if self.options.gate != "off":
+            held += (MEDIAN_FRAMES // 2 + 1 if self.options.gate == "median" else 1) * hop
+        resampling = 0 if rate == sample_rate else RESAMPLING / min(rate, sample_rate)
+        return held / rate + resampling
 
     def stream(
         self,
@@ -137,7 +142,7 @@ class Engine:
         progress. Raises ModelError where labels and gate do not fit together, AudioError
         for NaN or infinite samples, Cancelled soon after `cancel` is set.
         """
-        song = _Song(self.separator, sample_rate, channels)
+        song = Conversion(self.separator, sample_rate, channels)
         complete = self.separator.complete and self.phase != "griffin-lim"
         gate = Gate(self.separator, self.options.gate, self.options.residual, complete, labels)
         song.carry_gains(not gate.always_open)
@@ -168,7 +173,7 @@ class Engine:
         """
         if not self.separator.activity_sources:
             raise ModelError(f"{self.separator.kind!r} has no activity head: choose another model.")
-        song = _Song(self.separator, sample_rate, channels)
+        song = Conversion(self.separator, sample_rate, channels)
         length = None if total is None else total / sample_rate
         done = 0
         for stretch in self._stretches(song.model_rate(blocks), cancel, waveforms=False):
@@ -189,7 +194,7 @@ class Engine:
         Where pieces overlap, the stretch that a piece shares with the next waits to be cross-faded.
         """
         tail: tuple[Tensor, Tensor] | None = None
-        hop = self.separator.grid.hop
+        hop = self.grid.hop
         for batch in self._batches(chunks):
             if cancel is not None and cancel.is_set():
                 raise Cancelled("Separation was cancelled.")
@@ -232,7 +237,7 @@ class Engine:
 
     def _cut(self, chunks: Iterable[np.ndarray]) -> Iterator[_Piece]:
         """Pieces with their context; silence stands for what lies outside the song, or nothing."""
-        grid = self.separator.grid
+        grid = self.grid
         lead = grid.before if grid.padded else 0
         waiting: list[np.ndarray] = []
         held = 0
@@ -269,7 +274,7 @@ class Engine:
     def _advance(self, buffer: np.ndarray, lead: int, samples: int) -> tuple[np.ndarray, int]:
         """Drop what the next piece does not see; it starts `samples` later."""
         start = lead + samples
-        lead = min(self.separator.grid.before, start)
+        lead = min(self.grid.before, start)
         return buffer[..., start - lead :], lead
 
     def _separate(self, pieces: list[_Piece], waveforms: bool) -> list[tuple[Tensor, Tensor]]:
@@ -285,7 +290,7 @@ class Engine:
             self.batch = half = (len(pieces) + 1) // 2
             first_half = self._separate(pieces[:half], waveforms)
             return first_half + self._separate(pieces[half:], waveforms)
-        grid = self.separator.grid
+        grid = self.grid
         whole = pieces[0]
         half = whole.core // 2 // grid.alignment * grid.alignment
         if half == 0:
@@ -306,7 +311,7 @@ class Engine:
 
         Without waveforms the stems are zeros that take no memory.
         """
-        grid, separator = self.separator.grid, self.separator
+        grid, separator = self.grid, self.separator
         mixture = torch.cat([piece.samples for piece in pieces]).to(self.device)
         lead, core = pieces[0].lead, pieces[0].core
         start, first, frames = (
@@ -338,6 +343,16 @@ class Engine:
         ]
 
 
+def _seen_ahead(separator: Separator, lookahead: float | None) -> Grid:
+    """The separator's grid with less behind each piece; it stays cut at multiples."""
+    grid = separator.grid
+    if lookahead is None:
+        return grid
+    wanted = max(grid.crop, round(lookahead * separator.sample_rate))
+    spare = max(0, grid.after - wanted) // grid.alignment * grid.alignment
+    return replace(grid, after=grid.after - spare, finite=grid.finite and not spare)
+
+
 @dataclass(frozen=True)
 class _Stretch:
     """What follows on the stretch before: stems (group, source, channel, sample), activity
@@ -365,100 +380,6 @@ class _Piece:
     def shape(self) -> tuple[torch.Size, int, int]:
         """What pieces of one batch have in common."""
         return self.samples.shape, self.lead, self.core
-
-
-class _Song:
-    """The way of one song to the separator's rate and channels, and of its stems back."""
-
-    def __init__(self, separator: Separator, sample_rate: int, channels: int) -> None:
-        self.channels, self.width = channels, separator.channels
-        self.groups = -(-channels // self.width)
-        self.sources = len(separator.sources)
-        rate = separator.sample_rate
-        self.resampled = rate != sample_rate
-        self.inward = StreamResampler(sample_rate, rate, channels)
-        self.rates = rate, sample_rate
-        self.outward = StreamResampler(rate, sample_rate, self.sources * channels)
-        self.mixture: list[np.ndarray] = []
-        self.received = self.sent = self.frames = 0
-
-    def carry_gains(self, gated: bool) -> None:
-        """Take the gate's gains along to the song's rate, as more channels of the stems."""
-        if gated and self.resampled:
-            self.outward = StreamResampler(*self.rates, self.sources * (self.channels + 1))
-
-    def model_rate(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Blocks of the song as (channel group, channel, sample) at the separator's rate."""
-        for block in blocks:
-            if not np.isfinite(block).all():
-                second = self.received / self.rates[1]
-                raise AudioError(
-                    f"The song has a sample that is not a number after {second:.3f} s: repair it."
-                )
-            self.received += block.shape[-1]
-            if self.resampled:
-                self.mixture.append(block)
-            yield self._grouped(self.inward.process(block))
-        yield self._grouped(self.inward.flush())
-
-    def _grouped(self, block: np.ndarray) -> np.ndarray:
-        # the last group is filled up by repeating the last channel: mono becomes its own stereo
-        missing = self.groups * self.width - self.channels
-        block = np.concatenate([block, *[block[-1:]] * missing]) if missing else block
-        return block.reshape(self.groups, self.width, -1)
-
-    def _ungrouped(self, stems: np.ndarray) -> np.ndarray:
-        """(group, source, channel, sample) to (source, song's channel, sample)."""
-        joined: np.ndarray = stems.transpose(1, 0, 2, 3)
-        joined = joined.reshape(self.sources, self.groups * self.width, stems.shape[-1])
-        if joined.shape[1] == self.channels:
-            return joined
-        single = joined[:, self.channels - 1 :].mean(axis=1, keepdims=True)
-        return np.concatenate([joined[:, : self.channels - 1], single], axis=1)
-
-    def song_rate(
-        self,
-        grouped: np.ndarray,
-        gains: np.ndarray | None,
-        activity: np.ndarray,
-        last: bool,
-        residual: bool,
-    ) -> Block:
-        """Stems at the song's rate, with exactly the song's length in the end.
-
-        What lies above the separator's bandwidth is shared among the stems that are open.
-        """
-        stems = self._ungrouped(grouped)
-        if self.resampled:
-            rows = stems.reshape(self.sources * self.channels, -1)
-            rows = rows if gains is None else np.concatenate([rows, gains])
-            out = self.outward.process(rows)
-            if last:
-                out = np.concatenate([out, self.outward.flush()], axis=-1)
-            out = self._fit(out, last)
-            count = out.shape[-1]
-            if gains is not None:
-                gains = out[self.sources * self.channels :].clip(0, 1)
-                out = out[: self.sources * self.channels]
-            stems = out.reshape(self.sources, self.channels, count)
-            mixture = self._mixture(count)
-            stems = share_residual(stems, mixture, gains) if residual else stems
-        block = Block(stems, activity, self.sent, self.frames)
-        self.sent += stems.shape[-1]
-        self.frames += activity.shape[-1]
-        return block
-
-    def _fit(self, rows: np.ndarray, last: bool) -> np.ndarray:
-        left = self.received - self.sent
-        if last and rows.shape[-1] < left:
-            return np.pad(rows, ((0, 0), (0, left - rows.shape[-1])))
-        return rows[:, :left]
-
-    def _mixture(self, samples: int) -> np.ndarray:
-        """The next `samples` of the song itself."""
-        held = np.concatenate(self.mixture, axis=-1)
-        self.mixture = [held[:, samples:]]
-        return held[:, :samples]
 
 
 def _cross_fade(old: Tensor, new: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from stemwise.cli.detect import detect
 from stemwise.cli.evaluate import evaluate
 from stemwise.cli.export import export
 from stemwise.cli.fine_tune import fine_tune
+from stemwise.cli.live import live
 from stemwise.cli.models import models
 from stemwise.cli.oracle import oracle
 from stemwise.cli.prepare import prepare
@@ -80,6 +81,7 @@ def _top(
 for command in (
     separate,
     detect,
+    live,
     report,
     studio,
     models,
