@@ -80,10 +80,12 @@ class Maker:
         folder = made / key
         with self._lock:
             running = self._running.get(folder)
+            new = running is None
             if running is None:
                 running = self._pool.submit(self._make, masters, folder, make)
                 self._running[folder] = running
-                running.add_done_callback(lambda _: self._forget(folder))
+        if new:  # without the lock, since of a file that is there already it is called at once
+            running.add_done_callback(lambda _: self._forget(folder))
         # whoever else waits for the file must get it when this client leaves
         return await asyncio.shield(asyncio.wrap_future(running))
 
