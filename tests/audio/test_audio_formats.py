@@ -326,3 +326,23 @@ def test_real_mp3_agrees_with_another_decoder(real_audio: Path) -> None:
         found = np.concatenate(list(reader), axis=1)
         assert reader.warnings == []
     np.testing.assert_allclose(found, reference.T, atol=1e-4)
+
+
+def test_tags_are_read_when_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "song.flac"
+    with create_audio(path, 8000, 1, tags=TAGS) as writer:
+        writer.write(np.zeros((1, 100), np.float32))
+    looks: list[Path] = []
+
+    def look(path: Path) -> tuple[dict[str, str], bytes | None]:
+        looks.append(path)
+        return {"title": "A"}, None
+
+    monkeypatch.setattr("stemwise.audio.tags.read_tags", look)
+    with open_audio(path) as reader:
+        assert sum(block.shape[1] for block in reader) == 100
+        assert not looks
+        assert (reader.info.tags, reader.info.cover) == ({"title": "A"}, None)
+    assert looks == [path]

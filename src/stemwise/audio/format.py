@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -46,8 +47,8 @@ class AudioInfo:
     """What a file says about itself before it is decoded.
 
     `samples` (per channel) is exact, or None where only decoding tells; `duration` in seconds
-    may be approximate, or None; `streams` counts audio streams; `tags` have the lower-case names
-    title, artist, album, date, track, genre, comment, ...
+    may be approximate, or None; `streams` counts audio streams. Tags and cover are read from the
+    file when they are first asked for, since that takes as long as all the rest.
     """
 
     path: Path
@@ -58,8 +59,22 @@ class AudioInfo:
     samples: int | None
     duration: float | None = None
     streams: int = 1
-    tags: dict[str, str] = field(default_factory=dict)
-    cover: bytes | None = None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Text by the lower-case names title, artist, album, date, track, genre, comment ..."""
+        return self._tagged[0]
+
+    @property
+    def cover(self) -> bytes | None:
+        """The attached picture's bytes."""
+        return self._tagged[1]
+
+    @cached_property
+    def _tagged(self) -> tuple[dict[str, str], bytes | None]:
+        from stemwise.audio.tags import read_tags
+
+        return read_tags(self.path)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ import numpy as np
 
 from stemwise.audio.decoders import Decoder, open_decoder
 from stemwise.audio.format import Audio, AudioInfo, Samples
-from stemwise.audio.tags import read_tags
 from stemwise.errors import AudioError, AudioWarning
 
 BLOCK = 65536
@@ -133,7 +132,6 @@ def _info(path: Path, decoder: Decoder) -> AudioInfo:
         )
     if decoder.samples == 0:
         raise AudioError(f"{path} contains no audio samples")
-    tags, cover = read_tags(path)
     return AudioInfo(
         path=path,
         container=decoder.container,
@@ -143,8 +141,6 @@ def _info(path: Path, decoder: Decoder) -> AudioInfo:
         samples=decoder.samples,
         duration=decoder.duration,
         streams=decoder.streams,
-        tags=tags,
-        cover=cover,
     )
 
 
