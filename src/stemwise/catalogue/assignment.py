@@ -51,6 +51,6 @@ class Assignment:
         return Record(
             song.entry.id,
             "failed",
-            f"{song.entry.source} brought down {ATTEMPTS} processes ({how}): its file may be "
+            f"{song.entry.shown} brought down {ATTEMPTS} processes ({how}): its file may be "
             "damaged, or there is too little memory for it.",
         )

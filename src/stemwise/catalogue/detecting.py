@@ -10,27 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 from stemwise.activity import Activity, write_activity
 from stemwise.catalogue.entries import Entry
-from stemwise.catalogue.storage import fetch
-from stemwise.catalogue.work import Do, Facts
+from stemwise.catalogue.model_work import ModelWork, at_hand, named
+from stemwise.catalogue.work import Facts
 from stemwise.errors import CatalogueError
 from stemwise.songs import Detection, detect_file
 from stemwise.stem_output import make_folder
 
 if TYPE_CHECKING:
-    from stemwise.models import Separator
-    from stemwise.separation import Engine, Options, Progress
+    from stemwise.separation import Engine, Progress
 
 
 @dataclass(frozen=True)
-class DetectWork:
+class DetectWork(ModelWork):
     """Tells when each stem plays.
 
     format: "table" or that of a label file. directory: of label files (None: the facts hold the
     text). threshold: probability from which a stem plays. minimum: seconds of the shortest segment.
     """
 
-    model: str
-    options: Options
     format: str
     directory: Path | None
     threshold: float
@@ -40,44 +37,30 @@ class DetectWork:
         """The label file of a song."""
         return None if self.directory is None else self.directory / f"{entry.id}.{self.format}"
 
-    def begin(self, separator: Separator | None = None) -> Do:
-        """Load the model, unless it is given; an engine of its own for each thread."""
-        from stemwise import models
-        from stemwise.separation import Engine
-
-        engine = Engine(separator or models.load(self.model), self.options)
-
-        def do(entry: Entry, progress: Progress, cancel: threading.Event) -> Facts:
-            return self._do(engine, entry, progress, cancel)
-
-        return do
-
-    def staged(self, folder: Path) -> DetectWork:
-        """The same work: a label file is small, and gets its name when it is whole."""
-        return self
-
     def terms(self) -> dict[str, Any]:
         """Model, format and what counts as playing."""
         names = ("model", "format", "threshold", "minimum")
         return {"command": "detect", **{name: getattr(self, name) for name in names}}
 
-    def _do(
+    def do(
         self, engine: Engine, entry: Entry, progress: Progress, cancel: threading.Event
     ) -> Facts:
+        """Tell when the stems of a song play; its label file is written when this returns."""
         if entry.options:
             raise CatalogueError(f"{entry.id}: detection has no options of single songs.")
-        with tempfile.TemporaryDirectory(prefix="stemwise-") as folder:
-            song = fetch(entry.source, Path(folder))
+        with at_hand(entry, cancel) as song:
             found = detect_file(engine, song, progress=progress, cancel=cancel)
+            warnings = [named(one, song, entry) for one in found.warnings]
         place = self.place(entry)
         text = None
         if place is not None:
             self._write(place, found.activity)
         elif self.format == "table":
-            text = self._table(entry.source, found.activity)
+            text = self._table(entry.shown, found.activity)
         else:
             text = self._text(found.activity)
-        return {**self._facts(entry, found, place), "text": text}
+        facts = self._facts(entry, found, place)
+        return {**facts, "warnings": warnings, "text": text}
 
     def _write(self, path: Path, activity: Activity) -> None:
         make_folder(path.parent)
@@ -105,14 +88,13 @@ class DetectWork:
         segments = activity.segments(self.threshold, self.minimum)
         ratio = activity.ratio(self.threshold)
         return {
-            "song": entry.source,
+            "song": entry.shown,
             "duration": round(activity.duration, 6),
             "active": {name: round(value, 4) for name, value in ratio.items()},
             "segments": {
                 name: [[round(start, 4), round(end, 4)] for start, end in spans]
                 for name, spans in segments.items()
             },
-            "warnings": list(found.warnings),
             "file": None if path is None else str(path),
         }
 

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from stemwise.catalogue.manifest import is_manifest, read_manifest
+from stemwise.catalogue.redaction import redacted
 from stemwise.catalogue.storage import find_files, is_url
 from stemwise.data.reading import AUDIO_SUFFIXES
 from stemwise.errors import CatalogueError
@@ -34,6 +35,11 @@ class Entry:
         """Whether the song has to be fetched."""
         return is_url(self.source)
 
+    @property
+    def shown(self) -> str:
+        """Its path or URL as people and the ledger may see it."""
+        return redacted(self.source)
+
 
 def read_entries(arguments: Sequence[str], *, leave_out: Path | None = None) -> list[Entry]:
     """The songs that a command line names, in its order; those of a folder sorted by name.
@@ -49,7 +55,7 @@ def read_entries(arguments: Sequence[str], *, leave_out: Path | None = None) -> 
         found = list(_expand(argument, leave_out))
         if not found:
             raise CatalogueError(
-                f"There are no songs in {argument}: they are known by their suffixes "
+                f"There are no songs in {redacted(argument)}: they are known by their suffixes "
                 f"({_suffixes()})."
             )
         entries += found
@@ -96,7 +102,8 @@ def source_name(source: str) -> str:
     """What the results of a file or URL are called: its name without the suffix."""
     if not is_url(source):
         return track_name(Path(source))
-    return track_name(Path(PurePosixPath(unquote(urlsplit(source).path)).name))
+    path = unquote(urlsplit(source.partition("::")[0]).path)
+    return track_name(Path(PurePosixPath(path).name))
 
 
 def _checked(name: str, place: str) -> str:
@@ -152,7 +159,7 @@ def refuse_same_ids(entries: Iterable[Entry]) -> None:
         if key in sources:
             what = "is given twice" if sources[key] == entry.source else "has the same name"
             raise CatalogueError(
-                f"{entry.source} {what} ({entry.id}, {sources[key]}): name every song once, or "
-                "give ids in a manifest."
+                f"{entry.shown} {what} ({entry.id}, {redacted(sources[key])}): name every song "
+                "once, or give ids in a manifest."
             )
         sources[key] = entry.source

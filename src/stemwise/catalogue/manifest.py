@@ -14,8 +14,9 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
+from stemwise.catalogue.redaction import redacted
 from stemwise.catalogue.storage import is_url, join, opened
 from stemwise.errors import CatalogueError
 
@@ -45,26 +46,31 @@ def read_manifest(place: str) -> Iterator[Row]:
     """
     suffix = PurePosixPath(place.partition("?")[0]).suffix.lower()
     read = {".csv": _read_csv, ".parquet": _read_parquet}.get(suffix, _read_lines)
-    for number, cells in read(place):
-        yield _row(place, number, cells)
+    with opened(place) as file:
+        for number, cells in read(file, redacted(place)):
+            yield _row(place, number, cells)
 
 
 def _row(place: str, number: int, cells: Mapping[str, Any]) -> Row:
-    where = f"{place}, row {number}"
+    where = f"{redacted(place)}, row {number}"
     given = {name: str(cells[name]).strip() for name in SOURCES if cells.get(name)}
     if len(given) != 1:
         what = "both a path and a url" if given else "neither a path nor a url"
         raise CatalogueError(f"{where} has {what}: give it one of them.")
     [source] = given.values()
     if not is_url(source) and not Path(source).is_absolute():
-        source = join(place.rpartition("/")[0], source) if is_url(place) else _beside(place, source)
+        source = _beside(place, source)
     name = cells.get("id")
     name = None if name is None or str(name).strip() == "" else str(name).strip()
     return Row(where, source, name, _options(where, cells.get("options")))
 
 
 def _beside(manifest: str, source: str) -> str:
-    return str(Path(manifest).parent / source)
+    if not is_url(manifest):
+        return str(Path(manifest).parent / source)
+    place, _, _ = manifest.partition("?")
+    # what opened the manifest is not for other files: a signature is of one URL
+    return join(place.rpartition("/")[0], source)
 
 
 def _options(where: str, cell: Any) -> dict[str, Any]:
@@ -78,37 +84,35 @@ def _options(where: str, cell: Any) -> dict[str, Any]:
     return {key: value for key, _, value in pairs}
 
 
-def _read_csv(place: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    with opened(place) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+def _read_csv(file: IO[bytes], place: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        table = csv.DictReader(io.TextIOWrapper(file, "utf-8-sig", newline=""), strict=True)
+        _check_columns(place, table.fieldnames or ())
+        for cells in table:
+            if None in cells:
+                raise CatalogueError(
+                    f"{place}, row {table.line_num} has more cells than columns: put cells "
+                    "with commas in quotes."
+                )
+            yield table.line_num, cells
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise CatalogueError(f"{place} cannot be read as CSV in UTF-8 ({error}).") from error
+
+
+def _read_lines(file: IO[bytes], place: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
         try:
-            table = csv.DictReader(text, strict=True)
-            _check_columns(place, table.fieldnames or ())
-            for cells in table:
-                if None in cells:
-                    raise CatalogueError(
-                        f"{place}, row {table.line_num} has more cells than columns: put cells "
-                        "with commas in quotes."
-                    )
-                yield table.line_num, cells
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise CatalogueError(f"{place} cannot be read as CSV in UTF-8 ({error}).") from error
+            cells = json.loads(line)
+        except ValueError as error:
+            raise CatalogueError(f"{place}, row {number} is no JSON ({error}).") from error
+        if not isinstance(cells, dict):
+            raise CatalogueError(f"{place}, row {number} is no JSON object.")
+        yield number, cells
 
 
-def _read_lines(place: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    with opened(place) as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                cells = json.loads(line)
-            except ValueError as error:
-                raise CatalogueError(f"{place}, row {number} is no JSON ({error}).") from error
-            if not isinstance(cells, dict):
-                raise CatalogueError(f"{place}, row {number} is no JSON object.")
-            yield number, cells
-
-
-def _read_parquet(place: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _read_parquet(file: IO[bytes], place: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -116,17 +120,14 @@ def _read_parquet(place: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         raise CatalogueError(
             "Parquet needs pyarrow, which is not installed: pip install 'stemwise[parquet]'."
         ) from error
-    with opened(place) as file:
-        try:
-            table = pyarrow.parquet.ParquetFile(file)
-            _check_columns(place, table.schema_arrow.names)
-            wanted = [n for n in (*SOURCES, "id", "options") if n in table.schema_arrow.names]
-            rows = (
-                row for batch in table.iter_batches(columns=wanted) for row in batch.to_pylist()
-            )
-            yield from enumerate(rows, 1)
-        except pyarrow.ArrowException as error:
-            raise CatalogueError(f"{place} cannot be read as Parquet ({error}).") from error
+    try:
+        table = pyarrow.parquet.ParquetFile(file)
+        _check_columns(place, table.schema_arrow.names)
+        wanted = [n for n in (*SOURCES, "id", "options") if n in table.schema_arrow.names]
+        rows = (row for batch in table.iter_batches(columns=wanted) for row in batch.to_pylist())
+        yield from enumerate(rows, 1)
+    except pyarrow.ArrowException as error:
+        raise CatalogueError(f"{place} cannot be read as Parquet ({error}).") from error
 
 
 def _check_columns(place: str, names: Iterable[str]) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stemwise.catalogue.entries import Entry
-from stemwise.catalogue.storage import fetch, join, publish
-from stemwise.catalogue.work import Do, Facts
+from stemwise.catalogue.model_work import ModelWork, at_hand, named
+from stemwise.catalogue.redaction import redacted
+from stemwise.catalogue.storage import join, publish
+from stemwise.catalogue.work import Facts
 from stemwise.errors import CatalogueError, StemwiseError, hint
 from stemwise.songs import Output, separate_file
 
 if TYPE_CHECKING:
-    from stemwise.models import Separator
     from stemwise.separation import Engine, Options, Progress
     from stemwise.songs import FileResult
 
@@ -25,31 +26,16 @@ OWN = ("stems", "two_stems", "gate", "phase", "segment", "overlap")
 
 
 @dataclass(frozen=True)
-class SeparateWork:
+class SeparateWork(ModelWork):
     """Separates songs into stems.
 
-    model: name or checkpoint. output: which files, and the folder for them. labels: a label file
-    for the gate "oracle", in whose name {track} is the song's. target: a URL to which results go
-    instead of the folder.
+    output: which files, and the folder for them. labels: a label file for the gate "oracle", in
+    whose name {track} is the song's. target: a URL to which results go instead of the folder.
     """
 
-    model: str
-    options: Options
     output: Output
     labels: str | None = None
     target: str | None = None
-
-    def begin(self, separator: Separator | None = None) -> Do:
-        """Load the model, unless it is given; an engine of its own for each thread."""
-        from stemwise import models
-        from stemwise.separation import Engine
-
-        engine = Engine(separator or models.load(self.model), self.options)
-
-        def do(entry: Entry, progress: Progress, cancel: threading.Event) -> Facts:
-            return self._do(engine, entry, progress, cancel)
-
-        return do
 
     def staged(self, folder: Path) -> SeparateWork:
         """The same work, which writes files in `folder` before they get their names."""
@@ -67,23 +53,22 @@ class SeparateWork:
             **{name: getattr(self.output, name) for name in _OF_FILES},
         }
 
-    def _do(
+    def do(
         self, engine: Engine, entry: Entry, progress: Progress, cancel: threading.Event
     ) -> Facts:
+        """Separate a song; its files are where they belong when this returns."""
         from stemwise.separation import Engine
 
         options, output = own_options(entry, self.options, self.output)
         if options is not self.options:
             engine = Engine(engine.separator, options)
-        if self.target is None and not entry.is_remote:
-            return self._separate(engine, entry, Path(entry.source), output, progress, cancel)
-        with tempfile.TemporaryDirectory(prefix="stemwise-") as folder:
-            song = fetch(entry.source, Path(folder))
+        with at_hand(entry, cancel) as song:
             if self.target is None:
                 return self._separate(engine, entry, song, output, progress, cancel)
-            local = replace(output, directory=Path(folder) / "results")
-            facts = self._separate(engine, entry, song, local, progress, cancel)
-            return {**facts, **_publish(local.directory, self.target, facts)}
+            with tempfile.TemporaryDirectory(prefix="stemwise-") as folder:
+                local = replace(output, directory=Path(folder))
+                facts = self._separate(engine, entry, song, local, progress, cancel)
+                return {**facts, **_publish(Path(folder), self.target, facts, cancel)}
 
     def _separate(
         self,
@@ -111,7 +96,8 @@ class SeparateWork:
             self._report(engine, entry, result, page)
         return {
             **result.to_json(),
-            "song": entry.source,
+            "song": entry.shown,
+            "warnings": [named(one, song, entry) for one in result.warnings],
             "report": None if page is None else str(page),
         }
 
@@ -142,12 +128,15 @@ def label_file(labels: str, track: str) -> Path:
     return Path(labels.replace("{track}", track))
 
 
-def _publish(folder: Path, target: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _publish(
+    folder: Path, target: str, facts: Mapping[str, Any], cancel: threading.Event
+) -> dict[str, Any]:
     """Send all files below a folder to a URL; returns where those of `facts` are now."""
     urls: dict[str, str] = {}
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        urls[str(file)] = join(target, file.relative_to(folder).as_posix())
-        publish(file, urls[str(file)])
+        url = join(target, file.relative_to(folder).as_posix())
+        publish(file, url, cancel)
+        urls[str(file)] = redacted(url)
     return {
         "stems": {name: urls[path] for name, path in facts["stems"].items()},
         "activity": urls.get(facts["activity"] or ""),

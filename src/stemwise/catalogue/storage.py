@@ -8,22 +8,21 @@ it gets its name at the end.
 from __future__ import annotations
 
 import os
-import shutil
-import time
-from collections.abc import Callable, Iterator
+import tempfile
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
+from stemwise.catalogue.patience import STALL, Alive, patiently
+from stemwise.catalogue.redaction import redacted
 from stemwise.errors import CatalogueError
 
-ATTEMPTS = 4
-PAUSE = 0.5
-"""Seconds before the second attempt; every further one waits twice as long."""
 BLOCK = 1 << 20
-
-Result = TypeVar("Result")
+SLOWEST = 50_000
+"""Bytes per second at which a file is sent at least: how far sending is, no system tells."""
 
 
 def is_url(place: str) -> bool:
@@ -42,49 +41,64 @@ def join(folder: str, name: str) -> str:
 @contextmanager
 def opened(place: str) -> Iterator[IO[bytes]]:
     """A file to read from a path or URL; raises CatalogueError."""
-    if is_url(place):
-        system, path = _system(place)
-        file: IO[bytes] = _patiently(lambda: system.open(path, "rb"), place)
-    else:
-        file = _patiently(lambda: open(place, "rb"), place)  # noqa: SIM115  # closed below
-    with file:
-        yield file
+    with tempfile.TemporaryDirectory(prefix="stemwise-") as folder:
+        path = fetch(place, Path(folder))
+        try:
+            file = path.open("rb")
+        except FileNotFoundError as error:
+            raise CatalogueError(f"There is no file {place}.") from error
+        except OSError as error:
+            raise CatalogueError(f"{place} cannot be read ({error.strerror}).") from error
+        with file:
+            yield file
 
 
-def fetch(source: str, folder: Path) -> Path:
+def fetch(source: str, folder: Path, cancel: threading.Event | None = None) -> Path:
     """A song as a local file: the file itself where it is one, else a copy in `folder`.
 
-    Raises CatalogueError where it cannot be had, after four attempts if that may pass.
+    Raises CatalogueError where it cannot be had, after four attempts if that may pass, and
+    Cancelled soon after `cancel` is set.
     """
     if not is_url(source):
         return Path(source)
     system, path = _system(source)
     target = folder / (unquote(urlsplit(source).path).rpartition("/")[2] or "song")
 
-    def copy() -> Path:
-        with system.open(path, "rb") as remote, target.open("wb") as local:
-            shutil.copyfileobj(remote, local, BLOCK)
-        return target
+    def copy(alive: Alive) -> Path:
+        # an attempt that was given up may still hold the file of its own
+        with (
+            tempfile.NamedTemporaryFile(dir=folder, delete=False) as local,
+            system.open(path, "rb") as remote,
+        ):
+            while block := remote.read(BLOCK):
+                alive()
+                local.write(block)
+            size = getattr(remote, "size", None)
+        if size is not None and Path(local.name).stat().st_size != size:
+            raise OSError("it ended early")
+        return Path(local.name).replace(target)
 
-    return _patiently(copy, source)
+    return patiently(copy, source, cancel)
 
 
-def publish(file: Path, target: str) -> None:
-    """Put a local file where a URL says, whole or not at all; raises CatalogueError."""
+def publish(file: Path, target: str, cancel: threading.Event | None = None) -> None:
+    """Put a local file where a URL says, whole or not at all; raises as `fetch`."""
     system, path = _system(target)
 
-    def put() -> None:
+    def put(alive: Alive) -> None:
+        alive(STALL + file.stat().st_size / SLOWEST)
         folder = path.rpartition("/")[0]
         with suppress(NotImplementedError):  # object stores have no folders
             system.makedirs(folder, exist_ok=True)
         if _shows_parts(system):
             part = f"{path}.{os.getpid()}.part"
             system.put_file(str(file), part)
+            alive()
             system.mv(part, path)
         else:
             system.put_file(str(file), path)
 
-    _patiently(put, target)
+    patiently(put, target, cancel)
 
 
 def _shows_parts(system: Any) -> bool:
@@ -100,11 +114,11 @@ def find_files(folder: str, pattern: str | None = None) -> list[tuple[str, str]]
     """
     system, root = _system(folder)
     if pattern is None:
-        found = _patiently(lambda: system.find(root), folder)
+        found = patiently(lambda alive: system.find(root), folder)
     else:
         matches = _system(pattern)[1]
-        found = _patiently(lambda: system.glob(matches), pattern)
-        found = [path for path in found if not system.isdir(path)]
+        found = patiently(lambda alive: system.glob(matches, detail=True), pattern)
+        found = [path for path, facts in found.items() if facts.get("type") != "directory"]
     cut = len(root.rstrip("/")) + 1
     return [(path[cut:], _url(system, path)) for path in sorted(found)]
 
@@ -117,32 +131,34 @@ def _system(place: str) -> tuple[Any, str]:
     import fsspec
 
     try:
-        system, path = fsspec.core.url_to_fs(place)
+        system, path = fsspec.core.url_to_fs(place, **_patience(place))
     except (ImportError, ValueError) as error:
         scheme = urlsplit(place).scheme
         raise CatalogueError(
-            f"{place} cannot be reached: {scheme}:// is unknown here, or needs a package of its "
-            f"own ({error})."
+            f"{redacted(place)} cannot be reached: {scheme}:// is unknown here, or needs a package "
+            f"of its own ({redacted(str(error))})."
         ) from error
     return system, str(path)
 
 
-def _patiently(attempt: Callable[[], Result], place: str) -> Result:
-    """What `attempt` gives; errors that may pass are given time to. Raises CatalogueError."""
-    for number in range(1, ATTEMPTS + 1):
-        try:
-            return attempt()
-        except FileNotFoundError as error:
-            raise CatalogueError(f"There is no file {place}.") from error
-        except PermissionError as error:
-            raise CatalogueError(
-                f"{place} may not be read or written: check its permissions."
-            ) from error
-        except Exception as error:  # every file system has errors of its own
-            if number == ATTEMPTS or not is_url(place):
-                reason = str(error).partition("\n")[0] or type(error).__name__
-                raise CatalogueError(
-                    f"{place} cannot be reached ({reason}): try again later."
-                ) from error
-            time.sleep(PAUSE * 2 ** (number - 1))
-    raise AssertionError
+def _patience(place: str) -> dict[str, Any]:
+    """Options of file systems, by protocol: no limit to a whole file, and few attempts of theirs.
+
+    What the user has configured goes first.
+    """
+    from fsspec.config import conf
+
+    options: dict[str, Any] = {}
+    if "http://" in place or "https://" in place:
+        from aiohttp import ClientTimeout
+
+        waits = ClientTimeout(total=None, sock_connect=STALL, sock_read=STALL)
+        options |= {name: {"client_kwargs": {"timeout": waits}} for name in ("http", "https")}
+    if "s3://" in place:
+        few = {"connect_timeout": STALL, "read_timeout": STALL, "retries": {"max_attempts": 1}}
+        options["s3"] = {"config_kwargs": few}
+    return {
+        name: {key: value for key, value in own.items() if key not in conf.get(name, {})}
+        for name, own in options.items()
+        if f"{name}://" in place
+    }

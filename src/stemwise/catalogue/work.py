@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from stemwise.catalogue.redaction import redacted
 from stemwise.errors import Cancelled, StemwiseError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def attempt(do: Do, entry: Entry, progress: Progress, cancel: threading.Event) -
     try:
         facts = do(entry, progress, cancel)
     except Exception as error:
-        sentence = failure_sentence(entry.source, error)
+        sentence = redacted(failure_sentence(entry.source, error))
     elapsed = round(time.perf_counter() - started, 3)
     state: Literal["done", "failed"] = "done" if sentence is None else "failed"
     return Record(entry.id, state, sentence, {**facts, "elapsed": elapsed})

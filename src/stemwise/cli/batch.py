@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from stemwise.catalogue.redaction import redacted
 from stemwise.catalogue.work import Do, Facts, failure_sentence
 
 if TYPE_CHECKING:
@@ -141,7 +142,8 @@ def run_songs(
                 try:
                     facts = future.result()
                 except Exception as error:
-                    failures.append(Failure(entry.source, failure_sentence(entry.source, error)))
+                    sentence = redacted(failure_sentence(entry.source, error))
+                    failures.append(Failure(entry.shown, sentence))
                     failed(failures[-1])
                 else:
                     done(facts)

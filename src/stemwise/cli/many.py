@@ -85,7 +85,7 @@ def run_many(
     from stemwise.catalogue.storage import is_url
 
     directory = options.directory or Path(out)
-    sources = {entry.id: entry.source for entry in entries}
+    sources = {entry.id: entry.shown for entry in entries}
     bars: dict[str, tuple[Callable[[float, float | None], None], Callable[[], None]]] = {}
 
     def follow(entry: Entry, seconds: float, total: float | None) -> None:
