@@ -66,17 +66,20 @@ def fetch(source: str, folder: Path, cancel: threading.Event | None = None) -> P
 
     def copy(alive: Alive) -> Path:
         # an attempt that was given up may still hold the file of its own
-        with (
-            tempfile.NamedTemporaryFile(dir=folder, delete=False) as local,
-            system.open(path, "rb") as remote,
-        ):
-            while block := remote.read(BLOCK):
-                alive()
-                local.write(block)
-            size = getattr(remote, "size", None)
-        if size is not None and Path(local.name).stat().st_size != size:
-            raise OSError("it ended early")
-        return Path(local.name).replace(target)
+        handle, name = tempfile.mkstemp(dir=folder)
+        part = Path(name)
+        try:
+            with open(handle, "wb") as local, system.open(path, "rb") as remote:
+                while block := remote.read(BLOCK):
+                    alive()
+                    local.write(block)
+                size = getattr(remote, "size", None)
+            if size is not None and part.stat().st_size != size:
+                raise OSError("it ended early")
+            return part.replace(target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
 
     return patiently(copy, source, cancel)
 
