@@ -17,9 +17,10 @@ from typing import Any
 
 
 class ChildDied(Exception):  # noqa: N818  # the parent's code decides what it means
-    """The child ended without being asked to; `how` says it in words."""
+    """The child ended without being asked to; `how` says it in words, `code` as in waitpid."""
 
     def __init__(self, code: int | None) -> None:
+        self.code = code
         self.how = _how(code)
         super().__init__(self.how)
 
@@ -83,6 +84,11 @@ class Child:
         except (EOFError, OSError) as error:
             raise self._died() from error
 
+    def ended(self, timeout: float) -> bool:
+        """Whether it ends by itself within `timeout` seconds."""
+        self._process.join(timeout)
+        return not self._process.is_alive()
+
     def close(self, grace: float = 0.0) -> None:
         """End it; `grace`: seconds in which it may end by itself."""
         self._pipe.close()
@@ -100,27 +106,20 @@ class Child:
 class Messages:
     """The child's side: messages are read in a thread, so that some can interrupt the work.
 
-    urgent: called in that thread with every message; True when it needs no other treatment.
-    closed: called there when the parent has gone, and the process then has to end by itself;
-    without it, the process ends at once.
+    urgent: called in that thread with every message; True when it needs no other treatment. The
+    process ends at once when the parent has gone.
     """
 
-    def __init__(
-        self,
-        pipe: Connection,
-        urgent: Callable[[Any], bool] | None = None,
-        closed: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, pipe: Connection, urgent: Callable[[Any], bool] | None = None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be blocked
         self._pipe, self._urgent = pipe, urgent or (lambda message: False)
-        self._closed = closed
         self._queue: list[Any] = []
         self._ready = threading.Condition()
         self._sending = threading.Lock()
         threading.Thread(target=self._read, name="messages", daemon=True).start()
 
     def next(self) -> Any:
-        """Wait for the next message; None when the parent has gone."""
+        """Wait for the next message."""
         with self._ready:
             while not self._queue:
                 self._ready.wait()
@@ -139,11 +138,7 @@ class Messages:
             try:
                 message = self._pipe.recv()
             except (EOFError, OSError):
-                if self._closed is None:
-                    os._exit(0)  # the parent has gone, and nothing here is worth finishing
-                self._closed()
-                self._put(None)
-                return
+                os._exit(0)  # the parent has gone, and nothing here is worth finishing
             if not self._urgent(message):
                 self._put(message)
 

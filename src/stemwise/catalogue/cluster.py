@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from stemwise.catalogue.assignment import Assigned, Assignment, RefusedError
+from stemwise.catalogue.assignment import Assigned, Assignment, Loss, RefusedError
 from stemwise.catalogue.entries import Entry
 from stemwise.catalogue.work import Do, Record, Work, attempt
 from stemwise.errors import AudioWarning, CatalogueError, StemwiseError
@@ -180,8 +180,10 @@ class _Cluster:
         actor = self._beginning.pop(reference)
         try:
             sentence = self._ray.get(reference)
-        except self._ray.exceptions.RayActorError:
-            return  # lost before it had a song; the next look starts another
+        except self._ray.exceptions.RayError as error:
+            self._songs.lost_early(None, self._loss(error))
+            return  # the next look starts another
+        self._songs.began()
         if sentence is not None:
             raise RefusedError(sentence)
         self._give(actor)
@@ -198,12 +200,17 @@ class _Cluster:
         try:
             record = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            failure = self._songs.lost(song, type(error).__name__)
+            failure = self._songs.lost(song, self._loss(error))
             if failure is not None:
                 yield failure
             return
         yield record
         self._give(actor)
+
+    def _loss(self, error: Exception) -> Loss:
+        """Ray tells of memory that ran out, and of nothing else why a process ended."""
+        memory = isinstance(error, self._ray.exceptions.OutOfMemoryError)
+        return Loss(type(error).__name__, "memory" if memory else "unknown")
 
     def close(self) -> None:
         """End all actors."""

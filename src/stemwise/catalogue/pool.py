@@ -3,12 +3,14 @@
 A process takes one song at a time, so that slow songs delay nobody and no song is further away from
 its end than its own length. One that dies (a decoder that crashes, memory that runs out) costs its
 song one more attempt in a new process; a song whose processes die twice is a failure, and the run
-goes on.
+goes on. A process that takes too much memory, or shows no sign of life, is ended, and its song is a
+failure at once: it would do the same again.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 import warnings
@@ -17,14 +19,31 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
-from stemwise.catalogue.assignment import Assigned, Assignment, Follow, RefusedError
+from stemwise.catalogue.assignment import (
+    Assigned,
+    Assignment,
+    Follow,
+    Loss,
+    RefusedError,
+    failed,
+)
 from stemwise.catalogue.entries import Entry
+from stemwise.catalogue.memory import GIGABYTE, held_memory, machine_memory
 from stemwise.catalogue.work import Record, Work, attempt
 from stemwise.child import Child, ChildDied, Messages
 from stemwise.errors import AudioWarning, StemwiseError
 
+PATIENCE = 3600.0
+"""Seconds without a sign of life that a song may take, beside its own length."""
 _TOLD_EVERY = 0.2
+_LOOK = 0.2
+"""Seconds between two looks at the memory that processes hold."""
 _GRACE = 5.0
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The process has all that it needs."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +61,30 @@ class Told:
     total: float | None
 
 
+@dataclass(frozen=True)
+class Stop:
+    """To the process: remove what was begun, and end."""
+
+
 def run_pool(
-    work: Work, entries: Iterable[Entry], processes: int, follow: Follow | None = None
+    work: Work,
+    entries: Iterable[Entry],
+    processes: int,
+    follow: Follow | None = None,
+    *,
+    memory: int | None = None,
+    patience: float = PATIENCE,
 ) -> Iterator[Record]:
     """What became of each song, in the order in which they end.
 
-    entries: taken one by one as processes become free. Closing the iterator, as Ctrl-C does, stops
-    the processes, which remove what they had begun. Raises RefusedError, with the process's
-    sentence, where the work cannot begin.
+    entries: taken one by one as processes become free. memory: bytes that a process may hold
+    (None: its share of the machine's, and that only counts when the machine's runs out). patience:
+    seconds without progress after which a song is given up, beside the seconds that it lasts.
+    Closing the iterator, as Ctrl-C does, stops the processes, which remove what they had begun.
+    Raises RefusedError where the work cannot begin, or processes end before they have begun.
     """
-    pool = _Pool(work, iter(entries), follow or (lambda entry, done, total: None))
+    guard = _Guard(memory, processes, patience)
+    pool = _Pool(work, iter(entries), follow or (lambda entry, done, total: None), guard)
     try:
         yield from pool.run(processes)
     finally:
@@ -59,8 +92,8 @@ def run_pool(
 
 
 class _Pool:
-    def __init__(self, work: Work, entries: Iterator[Entry], follow: Follow) -> None:
-        self._work, self._follow = work, follow
+    def __init__(self, work: Work, entries: Iterator[Entry], follow: Follow, guard: _Guard) -> None:
+        self._work, self._follow, self._guard = work, follow, guard
         self._songs = Assignment(entries)
         self._slots: list[_Slot] = []
 
@@ -70,72 +103,189 @@ class _Pool:
         for _ in range(processes):
             self._start(share)
         while self._slots:
-            ready = wait([slot.child.connection for slot in self._slots])
+            ready = wait([slot.child.connection for slot in self._slots], _LOOK)
             for slot in [one for one in self._slots if one.child.connection in ready]:
                 yield from self._answer(slot, share)
+            for slot, sentence in self._guard.look(self._slots):
+                self._end(slot)
+                if slot.begun:
+                    yield failed(slot.song, sentence)
+                else:
+                    self._songs.lost_early(slot.song, Loss(sentence, "unknown"))
+                self._start(share)
 
     def _start(self, share: int) -> None:
         song = self._songs.take()
         if song is not None:
             self._slots.append(_Slot(self._work, share, song))
 
+    def _end(self, slot: _Slot) -> None:
+        slot.child.close()
+        self._slots.remove(slot)
+
     def _answer(self, slot: _Slot, share: int) -> Iterator[Record]:
+        slot.quiet = 0.0
         try:
             answer = slot.child.receive(0)
         except ChildDied as death:
-            slot.child.close()
-            self._slots.remove(slot)
-            failure = self._songs.lost(slot.song, death.how)
-            if failure is not None:
-                yield failure
+            self._end(slot)
+            if slot.begun:
+                failure = self._songs.lost(slot.song, _loss(death))
+                if failure is not None:
+                    yield failure
+            else:
+                self._songs.lost_early(slot.song, _loss(death))
             self._start(share)
             return
         if isinstance(answer, Refused):
             raise RefusedError(answer.sentence)
-        if isinstance(answer, Told):
+        if isinstance(answer, Begun):
+            slot.begun = True
+            self._songs.began()
+        elif isinstance(answer, Told):
+            slot.length = answer.total or answer.done
             self._follow(slot.song.entry, answer.done, answer.total)
         elif isinstance(answer, Record):
             yield answer
             song = self._songs.take()
             if song is None:
-                slot.child.close(_GRACE)
-                self._slots.remove(slot)
+                self._end(slot)
             else:
                 slot.give(song)
 
     def close(self) -> None:
-        """End all processes."""
+        """End all processes, those that have a song after they have removed what they began."""
         for slot in self._slots:
-            slot.child.close(_GRACE)
+            slot.stop()
+        until = time.monotonic() + _GRACE
+        for slot in self._slots:
+            slot.child.ended(max(0.0, until - time.monotonic()))
+            slot.child.close()
 
 
 class _Slot:
-    """A process and the song that it has."""
+    """A process and the song that it has; quiet: seconds since it was heard of."""
 
     def __init__(self, work: Work, threads: int, song: Assigned) -> None:
         self.child = Child(main, work, threads, name="separation")
+        self.begun = False
         self.give(song)
 
     def give(self, song: Assigned) -> None:
         """Give the process a song; that it has died shows when it is asked for the answer."""
-        self.song = song
+        self.song, self.length, self.quiet = song, 0.0, 0.0
         with suppress(ChildDied):
             self.child.send(song.entry)
+
+    def stop(self) -> None:
+        """Ask the process to end."""
+        with suppress(ChildDied):
+            self.child.send(Stop())
+
+
+_CRASHES = {
+    getattr(signal, name)
+    for name in ("SIGSEGV", "SIGABRT", "SIGILL", "SIGBUS", "SIGFPE")
+    if hasattr(signal, name)
+}
+
+
+def _loss(death: ChildDied) -> Loss:
+    """The kernel ends a process with SIGKILL where memory runs out; a crash has other signals."""
+    if death.code == -getattr(signal, "SIGKILL", 9):
+        return Loss(death.how, "memory")
+    return Loss(death.how, "crash" if -(death.code or 0) in _CRASHES else "unknown")
+
+
+class _Guard:
+    """Finds processes that have to be ended before they harm others."""
+
+    def __init__(self, memory: int | None, processes: int, patience: float) -> None:
+        self._memory, self._processes, self._patience = memory, processes, patience
+        self._looked = time.monotonic()
+
+    def look(self, slots: list[_Slot]) -> Iterator[tuple[_Slot, str]]:
+        """Processes to end, each with its sentence; looks at them now and then."""
+        passed = time.monotonic() - self._looked
+        if passed < _LOOK:
+            return
+        self._looked += passed
+        for slot in slots:
+            slot.quiet += min(passed, 5 * _LOOK)  # a run that was itself suspended heard nobody
+        quiet = [slot for slot in slots if slot.quiet > self._patience + slot.length]
+        for slot in quiet:
+            yield (
+                slot,
+                f"{slot.song.entry.source} made no progress for {_span(slot.quiet)} and was given "
+                "up: its file may be damaged, or where it lies does not answer.",
+            )
+        yield from self._hungry([slot for slot in slots if slot not in quiet])
+
+    def _hungry(self, slots: list[_Slot]) -> Iterator[tuple[_Slot, str]]:
+        held = [(held_memory(slot.child.pid or 0) or 0, slot) for slot in slots]
+        if self._memory is not None:
+            for amount, slot in held:
+                if amount > self._memory:
+                    yield (
+                        slot,
+                        f"{slot.song.entry.source} takes more than the {_gigabytes(self._memory)} "
+                        "of memory that a process may: choose a shorter --segment or a larger "
+                        "--memory.",
+                    )
+            return
+        machine = machine_memory()
+        if machine is None or not machine.is_short or not held:
+            return
+        amount, slot = max(held, key=lambda one: one[0])
+        if amount > machine.total / self._processes:
+            yield (
+                slot,
+                f"{slot.song.entry.source} took {_gigabytes(amount)} when this machine's memory "
+                "ran out, more than its share: choose a shorter --segment or fewer --jobs.",
+            )
+
+
+def _gigabytes(amount: int) -> str:
+    return f"{amount / GIGABYTE:.3g} GB"
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
 
 
 def main(pipe: Connection, work: Work, threads: int) -> None:
     """The process: songs in, what became of them out."""
     warnings.simplefilter("ignore", AudioWarning)
+    if hasattr(signal, "SIGTERM"):
+        # one that is sent to all of a job reaches the run, which has this process clean up
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    closed = threading.Event()
-    messages = Messages(pipe, closed=closed.set)
+    stop, at_work = threading.Event(), threading.Event()
+
+    def urgent(message: object) -> bool:
+        if isinstance(message, Stop):
+            stop.set()
+            if not at_work.is_set():
+                os._exit(0)  # there is nothing to remove
+        return isinstance(message, Stop)
+
+    messages = Messages(pipe, urgent)
     try:
         do = work.begin()
     except StemwiseError as error:
         messages.send(Refused(str(error)))
         return
-    while (entry := messages.next()) is not None:
-        messages.send(attempt(do, entry, _told(messages), closed))
+    messages.send(Begun())
+    while True:
+        entry = messages.next()
+        at_work.set()
+        if stop.is_set():
+            return
+        record = attempt(do, entry, _told(messages), stop)
+        at_work.clear()  # before the look at `stop`, as `urgent` has them the other way round
+        if stop.is_set():
+            return
+        messages.send(record)
 
 
 def _told(messages: Messages) -> Callable[[float, float | None], None]:
