@@ -21,13 +21,14 @@ class PartFile:
     """A temporary file `.<name>.<pid>.part` beside `path`, renamed onto `path` by `commit`.
 
     As a context manager it commits on a clean exit and removes the temporary file on an exception.
-    A killed process leaves only the temporary name behind. Raises OutputError.
+    A killed process leaves only the temporary name behind. within: a folder for the temporary file
+    on the same disk. Raises OutputError.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, within: Path | None = None) -> None:
         self.path = Path(path)
         short = os.fsdecode(os.fsencode(self.path.name)[:200]).encode("utf-8", "ignore").decode()
-        self.temporary = self.path.parent / f".{short}.{os.getpid()}.part"
+        self.temporary = (within or self.path.parent) / f".{short}.{os.getpid()}.part"
         with output_errors(self.path):
             if self.path.is_dir():
                 raise OutputError(f"{self.path} is a folder: choose another name for the file")

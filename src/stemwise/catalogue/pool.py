@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 import time
 import warnings
@@ -18,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
 
 from stemwise.catalogue.assignment import (
     Assigned,
@@ -74,17 +77,21 @@ def run_pool(
     *,
     memory: int | None = None,
     patience: float = PATIENCE,
+    temporary: Path | None = None,
 ) -> Iterator[Record]:
     """What became of each song, in the order in which they end.
 
     entries: taken one by one as processes become free. memory: bytes that a process may hold
     (None: its share of the machine's, and that only counts when the machine's runs out). patience:
     seconds without progress after which a song is given up, beside the seconds that it lasts.
+    temporary: a folder for temporary files, which somebody removes (None: that of the system, where
+    processes that are killed leave them).
     Closing the iterator, as Ctrl-C does, stops the processes, which remove what they had begun.
     Raises RefusedError where the work cannot begin, or processes end before they have begun.
     """
     guard = _Guard(memory, processes, patience)
-    pool = _Pool(work, iter(entries), follow or (lambda entry, done, total: None), guard)
+    follow = follow or (lambda entry, done, total: None)
+    pool = _Pool(work, temporary, iter(entries), follow, guard)
     try:
         yield from pool.run(processes)
     finally:
@@ -92,8 +99,16 @@ def run_pool(
 
 
 class _Pool:
-    def __init__(self, work: Work, entries: Iterator[Entry], follow: Follow, guard: _Guard) -> None:
-        self._work, self._follow, self._guard = work, follow, guard
+    def __init__(
+        self,
+        work: Work,
+        temporary: Path | None,
+        entries: Iterator[Entry],
+        follow: Follow,
+        guard: _Guard,
+    ) -> None:
+        self._work, self._temporary = work, temporary
+        self._follow, self._guard = follow, guard
         self._songs = Assignment(entries)
         self._slots: list[_Slot] = []
 
@@ -117,7 +132,7 @@ class _Pool:
     def _start(self, share: int) -> None:
         song = self._songs.take()
         if song is not None:
-            self._slots.append(_Slot(self._work, share, song))
+            self._slots.append(_Slot((self._work, share, self._temporary), song))
 
     def _end(self, slot: _Slot) -> None:
         slot.child.close()
@@ -166,8 +181,8 @@ class _Pool:
 class _Slot:
     """A process and the song that it has; quiet: seconds since it was heard of."""
 
-    def __init__(self, work: Work, threads: int, song: Assigned) -> None:
-        self.child = Child(main, work, threads, name="separation")
+    def __init__(self, arguments: tuple[Any, ...], song: Assigned) -> None:
+        self.child = Child(main, *arguments, name="separation")
         self.begun = False
         self.give(song)
 
@@ -216,7 +231,7 @@ class _Guard:
         for slot in quiet:
             yield (
                 slot,
-                f"{slot.song.entry.source} made no progress for {_span(slot.quiet)} and was given "
+                f"{slot.song.entry.shown} made no progress for {_span(slot.quiet)} and was given "
                 "up: its file may be damaged, or where it lies does not answer.",
             )
         yield from self._hungry([slot for slot in slots if slot not in quiet])
@@ -228,7 +243,7 @@ class _Guard:
                 if amount > self._memory:
                     yield (
                         slot,
-                        f"{slot.song.entry.source} takes more than the {_gigabytes(self._memory)} "
+                        f"{slot.song.entry.shown} takes more than the {_gigabytes(self._memory)} "
                         "of memory that a process may: choose a shorter --segment or a larger "
                         "--memory.",
                     )
@@ -240,7 +255,7 @@ class _Guard:
         if amount > machine.total / self._processes:
             yield (
                 slot,
-                f"{slot.song.entry.source} took {_gigabytes(amount)} when this machine's memory "
+                f"{slot.song.entry.shown} took {_gigabytes(amount)} when this machine's memory "
                 "ran out, more than its share: choose a shorter --segment or fewer --jobs.",
             )
 
@@ -253,7 +268,7 @@ def _span(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
 
 
-def main(pipe: Connection, work: Work, threads: int) -> None:
+def main(pipe: Connection, work: Work, threads: int, temporary: Path | None) -> None:
     """The process: songs in, what became of them out."""
     warnings.simplefilter("ignore", AudioWarning)
     if hasattr(signal, "SIGTERM"):
@@ -270,6 +285,8 @@ def main(pipe: Connection, work: Work, threads: int) -> None:
         return isinstance(message, Stop)
 
     messages = Messages(pipe, urgent)
+    if temporary is not None:
+        tempfile.tempdir = str(temporary)
     try:
         do = work.begin()
     except StemwiseError as error:

@@ -116,6 +116,7 @@ class SeparateWork(ModelWork):
             facts=separation_facts(result, self.model, engine),
             warnings=result.warnings,
             name=page.name,
+            staging=self.output.staging,
         )
 
 

@@ -9,7 +9,15 @@ import typer
 
 from stemwise.cli.batch import Board, Failure, print_json, run_songs, summary
 from stemwise.cli.download import Offline, obtain
-from stemwise.cli.many import Cluster, RetryFailed, Run, RunOptions, run_many, wants_ledger
+from stemwise.cli.many import (
+    Cluster,
+    Memory,
+    RetryFailed,
+    Run,
+    RunOptions,
+    run_many,
+    wants_ledger,
+)
 from stemwise.cli.options import Device, Jobs, Json, Name, Quiet, Songs, one_of
 
 if TYPE_CHECKING:
@@ -42,6 +50,7 @@ def detect(
     run: Run = None,
     retry_failed: RetryFailed = False,
     cluster: Cluster = None,
+    memory: Memory = None,
     offline: Offline = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -69,7 +78,7 @@ def detect(
         plans = [(Path(entry.source), work.place(entry)) for entry in entries]
         refuse_clashes([Plan(song, song.stem, out, {}, place) for song, place in plans])
 
-    running = RunOptions(run, retry_failed, cluster, jobs)
+    running = RunOptions(run, retry_failed, cluster, jobs, memory)
     with Board(not quiet and not json) as board:
 
         def done(facts: Facts) -> None:

@@ -42,19 +42,41 @@ Cluster = Annotated[
 ]
 
 
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        "--memory",
+        metavar="GB",
+        min=0.1,
+        help="A song whose process takes more fails [its share, where the machine's runs out].",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is run: its ledger's folder, who does the work, and what becomes of failures."""
+    """How a run is run: its ledger's folder, who does the work, and what becomes of failures.
+
+    memory: gigabytes that the process of a song may hold.
+    """
 
     directory: Path | None
     retry_failed: bool
     cluster: str | None
     jobs: int | None
+    memory: float | None
+
+    def __post_init__(self) -> None:
+        if self.memory is not None and self.cluster is not None:
+            raise typer.BadParameter(
+                "--memory is for this machine: Ray watches those of --cluster."
+            )
 
     @property
     def asked(self) -> bool:
         """Whether an option was given that only runs have."""
-        return self.directory is not None or self.retry_failed or self.cluster is not None
+        own = (self.directory, self.cluster, self.memory)
+        return self.retry_failed or any(one is not None for one in own)
 
 
 def wants_ledger(songs: Sequence[str], out: str, options: RunOptions) -> bool:
@@ -81,10 +103,13 @@ def run_many(
     from stemwise.catalogue import run as catalogue
     from stemwise.catalogue.cluster import run_cluster
     from stemwise.catalogue.ledger import Ledger
+    from stemwise.catalogue.memory import GIGABYTE
     from stemwise.catalogue.pool import run_pool
     from stemwise.catalogue.storage import is_url
+    from stemwise.stem_output import make_folder
 
     directory = options.directory or Path(out)
+    parts = (directory if is_url(out) else Path(out)).absolute() / f".parts-{_digest(directory)}"
     sources = {entry.id: entry.shown for entry in entries}
     bars: dict[str, tuple[Callable[[float, float | None], None], Callable[[], None]]] = {}
 
@@ -102,15 +127,17 @@ def run_many(
 
     def execute(missing: Iterable[Entry]) -> Iterator[Record]:
         if options.cluster is None:
-            return run_pool(work, missing, options.jobs or 1, follow)
+            memory = None if options.memory is None else round(options.memory * GIGABYTE)
+            jobs = options.jobs or 1
+            return run_pool(work, missing, jobs, follow, memory=memory, temporary=parts)
         return run_cluster(work, missing, options.cluster, options.jobs)
 
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(directory, work.terms()))
+        shutil.rmtree(parts, ignore_errors=True)  # what a killed run left
+        make_folder(parts)  # here, as the songs take away what they make and have no use for
+        stack.callback(shutil.rmtree, parts, ignore_errors=True)
         if not is_url(out):
-            parts = Path(out) / f".parts-{_digest(directory)}"
-            shutil.rmtree(parts, ignore_errors=True)  # what a killed run left
-            stack.callback(shutil.rmtree, parts, ignore_errors=True)
             work = work.staged(parts)
         summary = catalogue.run(
             entries,

@@ -10,7 +10,15 @@ import typer
 
 from stemwise.cli.batch import Board, Failure, print_json, run_songs, summary
 from stemwise.cli.download import Offline, obtain
-from stemwise.cli.many import Cluster, RetryFailed, Run, RunOptions, run_many, wants_ledger
+from stemwise.cli.many import (
+    Cluster,
+    Memory,
+    RetryFailed,
+    Run,
+    RunOptions,
+    run_many,
+    wants_ledger,
+)
 from stemwise.cli.options import Device, Jobs, Json, Name, Quiet, Songs, one_of, usage
 
 if TYPE_CHECKING:
@@ -74,6 +82,7 @@ def separate(
     run: Run = None,
     retry_failed: RetryFailed = False,
     cluster: Cluster = None,
+    memory: Memory = None,
     report: Annotated[
         bool,
         typer.Option(
@@ -131,7 +140,7 @@ def separate(
     for entry in entries:  # what a manifest asks for wrongly ends the command, too
         own_options(entry, options, output)[1].names(separator.sources)
 
-    running = RunOptions(run, retry_failed, cluster, jobs)
+    running = RunOptions(run, retry_failed, cluster, jobs, memory)
     with Board(not quiet and not json) as board:
 
         def done(facts: Facts) -> None:

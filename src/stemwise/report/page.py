@@ -39,6 +39,7 @@ def write_report(
     facts: Mapping[str, str],
     warnings: Sequence[str] = (),
     name: str = NAME,
+    staging: Path | None = None,
     cancel: threading.Event | None = None,
 ) -> Path:
     """Write the page `name` into `directory`, atomically, and return its path.
@@ -46,7 +47,8 @@ def write_report(
     mixture, stems: audio files; the page holds its own copies of songs of up to six minutes, and
     plays the files of longer ones from where they lie. mixture None: the sum of the stems, for
     which the page of a longer song has report-mixture.opus beside it. activity: of stems by name;
-    those it does not know have no lane. facts: what else there is to say, in this order.
+    those it does not know have no lane. facts: what else there is to say, in this order. staging:
+    a folder on the same disk for the page until it is whole.
 
     Raises AudioError, OutputError, and Cancelled soon after `cancel` is set.
     """
@@ -56,7 +58,9 @@ def write_report(
     if mixture is None:
         said["Mixture"] = "the sum of the stems"
     path = directory / name
-    with PartFile(path) as part:  # a folder that is not there shows before anything is measured
+    with PartFile(
+        path, staging
+    ) as part:  # a folder that is not there shows before anything is measured
         song = describe(
             title=title,
             mixture=mixture,
