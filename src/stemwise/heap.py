@@ -20,6 +20,7 @@ def keep_heap() -> None:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # musl has none, and does not need it
-        trim_threshold, mmap_threshold = -1, -3
+        trim_threshold, mmap_threshold, arenas = -1, -3, -8
         mallopt(trim_threshold, -1)  # never: a training step frees gigabytes at its end
         mallopt(mmap_threshold, 1 << 30)
+        mallopt(arenas, 1)
