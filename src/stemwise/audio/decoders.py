@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -168,8 +168,11 @@ class _Nameless:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
-def open_container(path: Path) -> tuple[Any, BinaryIO]:
-    """Open with libav by content: (container, its file), both to be closed; raises AudioError."""
+def open_container(path: Path, options: Mapping[str, str] | None = None) -> tuple[Any, BinaryIO]:
+    """Open with libav by content: (container, its file), both to be closed; raises AudioError.
+
+    options: of libav's for this container.
+    """
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed by the caller
     except OSError as error:
@@ -179,7 +182,14 @@ def open_container(path: Path) -> tuple[Any, BinaryIO]:
     for kind in kinds:
         file.seek(0)
         with contextlib.suppress(av.error.FFmpegError, ValueError):
-            return av.open(_Nameless(file), "r", kind, metadata_errors="replace"), file
+            opened = av.open(
+                _Nameless(file),
+                "r",
+                kind,
+                container_options=dict(options or {}),
+                metadata_errors="replace",
+            )
+            return opened, file
     file.close()
     raise AudioError(f"{path} is not an audio file that can be read")
 

@@ -19,6 +19,8 @@ _TECHNICAL = {
     "encoder", "major_brand", "minor_version", "compatible_brands", "creation_time", "language",
     "handler_name", "vendor_id", "metadata_block_picture", "timecode", "duration",
 }  # fmt: skip
+_HEADERS = {"probesize": "32", "analyzeduration": "1"}
+"""Tags are in the headers: libav shall not decode, which it does for 25 ms in a WAV file."""
 _VORBIS_NAMES = {
     "track": "TRACKNUMBER",
     "disc": "DISCNUMBER",
@@ -29,7 +31,7 @@ _VORBIS_NAMES = {
 def read_tags(path: Path) -> tuple[dict[str, str], bytes | None]:
     """The song's tags with lower-case names, and the attached cover picture's bytes."""
     try:
-        container, file = open_container(path)
+        container, file = open_container(path, _HEADERS)
     except AudioError:
         return {}, None  # libsndfile reads some containers that libav does not
     with file, container:

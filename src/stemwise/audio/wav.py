@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +26,35 @@ _SPEAKERS = (0x4, 0x3, 0x7, 0x33, 0x37, 0x3F, 0x70F, 0x63F)
 _KSDATAFORMAT = bytes.fromhex("000000001000800000aa00389b71")
 _RIFF_LIMIT = 0xFFFFFFFF
 _BYTES: dict[Subtype, int] = {"int16": 2, "int24": 3, "float32": 4}
+_STEP = 16384
+"""Samples of each channel that are rounded and interleaved at a time."""
 
 
 def quantise(block: Samples, bits: int) -> NDArray[np.int32]:
-    """Samples as integers of `bits` bits: rounded half to even, clipped, without dither."""
-    full = float(1 << (bits - 1))
-    scaled = np.rint(block.astype(np.float64) * full)
-    return np.clip(scaled, -full, full - 1, out=scaled).astype(np.int32)
+    """Samples as integers of 16 or 24 bits: rounded half to even, clipped, without dither."""
+    return _rounded(block, bits).astype(np.int32)
+
+
+def _rounded(block: Samples, bits: int) -> Samples:
+    full = np.float32(1 << (bits - 1))
+    with np.errstate(over="ignore"):  # beyond every full scale is clipped like the rest
+        # exact: a power of two, and no more bits than a mantissa has
+        scaled: Samples = np.rint(block * full)
+    np.clip(scaled, -full, full - 1, out=scaled)
+    return scaled
+
+
+def interleaved(block: Samples, bits: int) -> Iterator[NDArray[np.signedinteger]]:
+    """A block (channel, sample) as consecutive parts (sample, channel) of `quantise`d samples.
+
+    Parts of 16 bits are int16, others int32; each is small enough to stay in a core's cache.
+    """
+    for start in range(0, block.shape[1], _STEP):
+        rounded = _rounded(block[:, start : start + _STEP], bits)
+        part = np.empty(rounded.shape[::-1], np.int16 if bits == 16 else np.int32)
+        for channel, samples in enumerate(rounded):
+            part[:, channel] = samples.astype(part.dtype)  # faster than to convert and turn at once
+        yield part
 
 
 class WavEncoder:
@@ -67,11 +89,14 @@ class WavEncoder:
         self._frames += block.shape[1]
         if self._subtype == "float32":
             self._file.write(np.ascontiguousarray(block.T, "<f4").data)
-        elif self._subtype == "int16":
-            self._file.write(quantise(block, 16).T.astype("<i2", order="C").data)
-        else:
-            whole = np.ascontiguousarray(quantise(block, 24).T, "<i4").view(np.uint8)
-            self._file.write(whole.reshape(-1, 4)[:, :3].tobytes())
+            return
+        bits = 8 * _BYTES[self._subtype]
+        for part in interleaved(block, bits):
+            if bits == 16:
+                self._file.write(part.astype("<i2", copy=False).data)
+            else:
+                whole = part.astype("<i4", copy=False).view(np.uint8)
+                self._file.write(whole.reshape(-1, 4)[:, :3].tobytes())
 
     def finish(self) -> None:
         """Fill in the sizes and close."""

@@ -18,7 +18,7 @@ from stemwise.audio.ogg import fix_serial
 from stemwise.audio.part import PartFile, Sink, output_errors
 from stemwise.audio.staged import Finisher, StagedWriter
 from stemwise.audio.tags import fits_flac, tag_flac
-from stemwise.audio.wav import WavEncoder, quantise
+from stemwise.audio.wav import WavEncoder, interleaved
 from stemwise.errors import AudioError, AudioWarning
 
 # kbit/s of Vorbis qualities 0 to 1 at 44.1 kHz stereo (libsndfile counts them from 1 down to 0)
@@ -98,7 +98,8 @@ class _SoundEncoder:
     def write(self, block: Samples) -> None:
         """Append (channel, sample)."""
         if self._flac:
-            self._file.write(quantise(block, self._bits).T << (32 - self._bits))
+            for part in interleaved(block, self._bits):
+                self._file.write(part << (8 * part.itemsize - self._bits))
         else:
             if len(block) in VORBIS_ORDERS:
                 block = block[list(VORBIS_ORDERS[len(block)])]
