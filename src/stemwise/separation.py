@@ -26,7 +26,7 @@ from stemwise.devices import choose_device, memory_in_use, prefers_bfloat16
 from stemwise.errors import Cancelled, ModelError
 from stemwise.gate import MEDIAN_FRAMES, Gate, check_gate
 from stemwise.heap import keep_heap
-from stemwise.models.separator import Grid, Separator, SpectrogramSeparator
+from stemwise.models.separator import Grid, Separator, SpectrogramSeparator, State
 
 Progress = Callable[[float, "float | None"], None]
 """Called with the seconds of song finished and the song's length in seconds, None where unknown."""
@@ -49,6 +49,7 @@ class Options:
     are no longer those of one pass over the song. overlap: share of a piece
     in 0..0.5 that is cross-faded with the next, for networks without finite context. batch: pieces
     computed at once (None: one on a CPU, elsewhere as many as the first says fit into memory).
+    Lookahead, overlap and batch mean nothing to a network whose pieces carry on from one another.
     gate: "off", "raw" silences a stem in every frame whose activity is below one half, "median"
     smooths that decision over 21 frames, "oracle" takes it from labels (Hung & Lerch 2020). phase:
     "mixture", "griffin-lim" or "wiener"; "auto" takes what the network was published with.
@@ -105,11 +106,14 @@ class Engine:
         # a CPU is busy with one piece; elsewhere the first piece tells how many fit
         self._sized = self.options.batch is not None or self.device.type == "cpu"
         grid = self.grid = _seen_ahead(separator, self.options.lookahead)
-        seconds = self.options.segment or separator.segment
-        self.piece = max(1, round(seconds * separator.sample_rate / grid.alignment))
-        self.piece *= grid.alignment
+        samples = (self.options.segment or separator.segment) * separator.sample_rate
+        step = grid.step(samples)
+        self.piece = max(1, round(samples / step)) * step
         overlap = round(self.options.overlap * self.piece / grid.alignment) * grid.alignment
         self.overlap = min(overlap, self.piece - grid.alignment)
+        self.carries = separator.carried is not None
+        if self.carries:
+            self.batch, self._sized, self.overlap = 1, True, 0
         keep_heap()
 
     def latency(self, sample_rate: int) -> float:
@@ -239,6 +243,7 @@ class Engine:
         """Pieces with their context; silence stands for what lies outside the song, or nothing."""
         grid = self.grid
         lead = grid.before if grid.padded else 0
+        memory = _Memory()
         waiting: list[np.ndarray] = []
         held = 0
         for chunk in chunks:
@@ -251,7 +256,7 @@ class Engine:
                 buffer = np.concatenate(waiting, axis=-1)
                 advance = self.piece - self.overlap  # pieces shrink when memory runs out
                 samples = torch.from_numpy(buffer[..., :needed].copy())
-                yield _Piece(samples, lead, self.piece, advance, False)
+                yield _Piece(samples, lead, self.piece, advance, False, memory)
                 buffer, lead = self._advance(buffer, lead, advance)
                 waiting, held = [buffer], buffer.shape[-1]
         buffer = np.concatenate(waiting, axis=-1)
@@ -266,7 +271,7 @@ class Engine:
                 padding = lead + core + (grid.after if grid.padded else 0) - seen.shape[-1]
                 seen = np.pad(seen, ((0, 0), (0, 0), (0, max(0, padding))))
             keep = left if last else self.piece - self.overlap
-            yield _Piece(torch.from_numpy(seen.copy()), lead, core, keep, last)
+            yield _Piece(torch.from_numpy(seen.copy()), lead, core, keep, last, memory)
             if last:
                 return
             buffer, lead = self._advance(buffer, lead, keep)
@@ -292,7 +297,8 @@ class Engine:
             return first_half + self._separate(pieces[half:], waveforms)
         grid = self.grid
         whole = pieces[0]
-        half = whole.core // 2 // grid.alignment * grid.alignment
+        step = grid.step(whole.core // 2)
+        half = whole.core // 2 // step * step
         if half == 0:
             raise ModelError("Not even the shortest piece of the song fits into memory.")
         self.piece = max(grid.alignment + self.overlap, min(self.piece, half))
@@ -300,9 +306,10 @@ class Engine:
         lead = min(grid.before, middle)
         front = whole.samples[..., : middle + grid.after]
         back = whole.samples[..., middle - lead :]
-        first = self._separate([_Piece(front, whole.lead, half, half, False)], waveforms)[0]
+        head = replace(whole, samples=front, core=half, keep=half, last=False)
         rest = whole.core - half
-        second = self._separate([_Piece(back, lead, rest, rest, whole.last)], waveforms)[0]
+        tail = replace(whole, samples=back, lead=lead, core=rest, keep=rest)
+        first, second = (self._separate([one], waveforms)[0] for one in (head, tail))
         stems = torch.cat([first[0], second[0]], dim=-1)
         return [(stems, torch.cat([first[1], second[1]], dim=-1))]
 
@@ -322,7 +329,11 @@ class Engine:
         half = torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
         with torch.inference_mode():
             with half:
-                prediction = separator(mixture)
+                if self.carries:
+                    memory = pieces[0].memory
+                    prediction, state = separator.carry_on(mixture, lead + core, memory.state)
+                else:
+                    prediction = separator(mixture)
             if waveforms and self.phase != "mixture":
                 assert isinstance(separator, SpectrogramSeparator)
                 prediction = separator.refine(prediction, self.phase, first)
@@ -334,6 +345,8 @@ class Engine:
             logits = torch.zeros(stems.shape[0], 0, frames)
             if prediction.activity is not None:
                 logits = prediction.activity[..., first : first + frames].float().cpu()
+        if self.carries:
+            memory.state = state  # only now: a piece that memory runs out on is done again
         groups = len(stems) // len(pieces)
         # a source plays when it plays in any channel group of the song, or on average
         pool = torch.mean if separator.mean_activity else torch.amax
@@ -345,6 +358,8 @@ class Engine:
 
 def _seen_ahead(separator: Separator, lookahead: float | None) -> Grid:
     """The separator's grid with less behind each piece; it stays cut at multiples."""
+    if separator.carried is not None:
+        return separator.carried
     grid = separator.grid
     if lookahead is None:
         return grid
@@ -364,6 +379,13 @@ class _Stretch:
     last: bool
 
 
+@dataclass
+class _Memory:
+    """What a separator remembers of a song from one piece to the next."""
+
+    state: State | None = None
+
+
 @dataclass(frozen=True)
 class _Piece:
     samples: Tensor
@@ -375,6 +397,8 @@ class _Piece:
     keep: int
     """Samples of the song that this piece gives: its core less padding and overlap."""
     last: bool
+    memory: _Memory
+    """The song's: its pieces come in order."""
 
     @property
     def shape(self) -> tuple[torch.Size, int, int]:

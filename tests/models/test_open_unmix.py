@@ -242,6 +242,114 @@ def test_unidirectional_looks_ahead_one_window_only() -> None:
     assert (one - other)[..., 64 * 60 :].abs().max() > 1e-3
 
 
+def _remembering(**options: Any) -> OpenUnmix:
+    """A unidirectional network whose LSTMs remember long enough to be missed."""
+    network = _small(unidirectional=True, activity=True, **options)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "lstm.weight" in name:
+                parameter.mul_(3)
+            elif "lstm.bias" in name:
+                parameter.add_(0.3)
+    return network
+
+
+def _both(
+    network: OpenUnmix, song: np.ndarray, engine: Engine | None = None, **options: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stems and activity; the song comes in blocks."""
+    options = {"phase": "mixture", "precision": "fp32", "residual": False, **options}
+    engine = engine or Engine(network, Options(device="cpu", **options))
+    coming = (song[:, at : at + 3001] for at in range(0, song.shape[1], 3001))
+    blocks = list(engine.stream(coming, network.sample_rate, len(song)))
+    stems = np.concatenate([block.stems for block in blocks], axis=-1)
+    return stems, np.concatenate([block.activity for block in blocks], axis=-1)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"n_fft": 256, "hop": 128}, {"n_fft": 250, "hop": 75}, {"residual": True}]
+)
+@pytest.mark.parametrize("samples", [9000, 64 * 60, 64 * 60 + 129, 40])
+def test_unidirectional_pieces_are_those_of_one_pass(options: dict[str, Any], samples: int) -> None:
+    network = _remembering(**options)
+    song = _noise(samples, 3)[0].numpy()
+    stems, activity = _both(network, song, segment=60.0)
+    for segment in (0.001, 0.02, 0.1):  # one frame at a time, too
+        found = _both(network, song, segment=segment, overlap=0.2, batch=4, lookahead=0.0)
+        np.testing.assert_allclose(found[0], stems, atol=1e-6)
+        np.testing.assert_allclose(found[1], activity, atol=1e-6)
+        engine = Engine(network, Options(device="cpu", precision="fp32", segment=segment))
+        frames = np.concatenate(list(engine.detect([song], 44100, 3)), axis=-1)
+        np.testing.assert_allclose(frames, activity, atol=1e-6)
+
+
+def test_states_are_what_makes_pieces_equal() -> None:
+    """The test before can fail: with context in the place of the state the same pieces differ."""
+    network, song = _remembering(), _noise(30000)[0].numpy()
+    stems, _ = _both(network, song, segment=60.0)
+    network.carried = None
+    assert np.abs(_both(network, song, segment=0.02)[0] - stems).max() > 1e-4
+
+
+def test_no_state_goes_from_one_song_to_another() -> None:
+    """Neither to the next one nor to one that is separated at the same time."""
+    network = _remembering()
+    songs = [_noise(9000, seed=seed)[0].numpy() for seed in (1, 2)]
+    expected = [_both(network, song, segment=0.05)[0] for song in songs]
+    options = {"phase": "mixture", "precision": "fp32", "segment": 0.05, "residual": False}
+    engine = Engine(network, Options(device="cpu", **options))  # type: ignore[arg-type]
+    for song, stems in zip(songs, expected, strict=True):
+        assert np.array_equal(_both(network, song, engine)[0], stems)
+    abandoned = engine.stream([songs[0]], 44100, 2)
+    next(abandoned)
+    streams = [engine.stream([song], 44100, 2) for song in songs]
+    parts: list[list[np.ndarray]] = [[], []]
+    for pair in zip(*streams, strict=True):
+        for part, block in zip(parts, pair, strict=True):
+            part.append(block.stems)
+    for part, stems in zip(parts, expected, strict=True):
+        np.testing.assert_allclose(np.concatenate(part, axis=-1), stems, atol=1e-6)
+
+
+@pytest.mark.parametrize("where", ["reconstruct", "carry_on"])
+def test_a_piece_that_memory_runs_out_on_is_done_again_from_its_state(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    network, song = _remembering(), _noise(20000)[0].numpy()
+    expected, _ = _both(network, song, segment=60.0)
+    whole, failures = getattr(network, where), []
+
+    def scarce(given: Any, start: int = 0, stop: Any = None) -> Any:
+        samples = start if where == "carry_on" else stop - start  # of the piece
+        result = whole(given, start, stop)
+        if samples > 2000 and len(failures) < 9:
+            failures.append(samples)
+            raise MemoryError
+        return result
+
+    monkeypatch.setattr(network, where, scarce)
+    found, _ = _both(network, song, segment=0.2)
+    assert len(failures) >= 3
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_unidirectional_is_heard_within_its_window_and_a_piece() -> None:
+    with torch.device("meta"):
+        network = build("open-unmix", unidirectional=True)
+    assert network.carried is not None
+    assert network.carried.after == network.grid.after == 4096
+    assert build("open-unmix", **SMALL).carried is None
+    with pytest.raises(NotImplementedError):
+        build("open-unmix-transformer", hidden=8).carry_on(_noise(5000), 10)
+
+
+def test_sixteen_bits_carry_on() -> None:
+    network, song = _remembering(), _noise(20000)[0].numpy()
+    expected, _ = _both(network, song, segment=60.0)
+    found, _ = _both(network, song, segment=0.02, precision="bf16")
+    assert np.abs(found - expected).max() <= 0.1 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize("samples", [1, 64, 127, 129, 5000])
 def test_any_length_and_the_sum_with_a_residual(samples: int) -> None:
     network = _small(residual=True)

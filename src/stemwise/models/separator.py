@@ -43,6 +43,13 @@ class Grid:
     padded: bool = True
     """Whether what lies outside the song is silence. False: it is absent, the first piece has
     nothing in front of it and the last ends where the song ends; then any length is accepted."""
+    window: int = 0
+    """Pieces at least this long are cut at its multiples: what is estimated over so much of a song
+    (the covariances of a Wiener filter) is then as in one pass. 0: nothing is."""
+
+    def step(self, samples: float) -> int:
+        """What the length of pieces of about `samples` must be a multiple of."""
+        return self.window if 0 < self.window <= samples else self.alignment
 
     def input_length(self, samples: int) -> int:
         """Shortest input the network accepts that is at least `samples` long."""
@@ -115,6 +122,10 @@ class Divided(Protocol):
         """Compute these sources alone from now on; False, and all stays, where that cannot be."""
 
 
+State = tuple[tuple[Tensor, ...], ...]
+"""What networks that look back only remember of a song; what is in it is their own affair."""
+
+
 class Separator(nn.Module, ABC):
     """A network with its sources, its sample rate, and the way from waveforms to waveforms."""
 
@@ -133,6 +144,9 @@ class Separator(nn.Module, ABC):
     than the largest."""
     complete: bool = False
     """Whether the stems sum to the mixture by construction."""
+    carried: Grid | None = None
+    """The grid of pieces that carry on from one another, where a network can do that: then it
+    needs no more context than its spectrum does, and pieces equal one pass."""
 
     def __init__(
         self,
@@ -159,6 +173,18 @@ class Separator(nn.Module, ABC):
     @abstractmethod
     def forward(self, mixture: Tensor) -> Prediction:
         """Estimate the sources of `mixture` (batch, channel, sample); see `Grid.input_length`."""
+
+    def carry_on(
+        self, mixture: Tensor, stop: int, state: State | None = None
+    ) -> tuple[Prediction, State]:
+        """Estimate a piece of a song from what the piece before it left; for those with `carried`.
+
+        mixture: (batch, channel, sample), the piece with the context of that grid, shorter behind
+        only where the song ends. stop: the sample of it where the next piece starts. state: what
+        the piece before gave, None for the first of a song. Returns the prediction, without frames
+        that take more of the song to be known, and the state for the next piece.
+        """
+        raise NotImplementedError(f"{self.kind} carries nothing from piece to piece")
 
     @abstractmethod
     def represent(self, stems: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ official weights load unchanged into `network.members.<source>`. Inside the netw
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import torch
@@ -24,7 +24,7 @@ from stemwise.models.heads import ActivityHead, activate, check_mask
 from stemwise.models.separator import Grid, Prediction, SpectrogramSeparator
 
 WIENER_FRAMES = 300
-"""Frames whose spatial covariances are estimated together: pieces start at their multiples."""
+"""Frames whose spatial covariances are estimated together, in pieces that are so long."""
 
 
 class UnmixSeparator(SpectrogramSeparator):
@@ -61,11 +61,12 @@ class UnmixSeparator(SpectrogramSeparator):
         )
         self.grid = Grid(
             hop,
-            WIENER_FRAMES * hop,
+            hop,
             before=before * hop,
             after=after * hop,
             finite=False,
             padded=False,
+            window=WIENER_FRAMES * hop,
         )
 
     def _check(self, options: dict[str, Any]) -> None:
@@ -193,21 +194,21 @@ class UnmixBank(Bank):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """inputs: magnitudes (batch, frame, channel, bin); see the class."""
         if not self.training:
-            return self._infer(inputs[0])
+            return self.gather(member(inputs[0]) for member in self.unmixers)
         masks, *logits = super().forward(*inputs)
         if self.residual:
             masks = torch.cat([masks, self.whole - masks.sum(dim=1, keepdim=True)], dim=1)
         return masks, *logits
 
-    def _infer(self, magnitudes: Tensor) -> tuple[Tensor, ...]:
-        """Masks go where they belong as soon as they are made: they are never there twice."""
-        members = self.unmixers
-        batch, frames, channels = magnitudes.shape[:3]
-        count = len(members) + self.residual
-        masks = magnitudes.new_empty(batch, count, frames, channels, members[0].output_bins)
+    def gather(self, found: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """What members find, joined; masks go to their place at once and are never there twice."""
+        masks = torch.empty(0)
         logits: list[Tensor] = []
-        for index, member in enumerate(members):
-            masks[:, index], *logit = member(magnitudes)
+        for index, (mask, *logit) in enumerate(found):
+            if not index:
+                count = len(self.chosen) + self.residual
+                masks = mask.new_empty(mask.shape[0], count, *mask.shape[1:])
+            masks[:, index] = mask
             logits += logit
         if self.residual:
             masks[:, -1] = self.whole - masks[:, :-1].sum(dim=1)
@@ -256,7 +257,10 @@ class UnmixNetwork(nn.Module, ABC):
 
     def decode(self, x: Tensor) -> tuple[Tensor, ...]:
         """What `encode` gives, to the mask (batch, frame, channel, bin) and perhaps logits."""
-        x = torch.cat([x, self.over_time(x)], dim=-1)
+        return self.read(torch.cat([x, self.over_time(x)], dim=-1))
+
+    def read(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Features (batch, frame, 2 hidden), before and after they were joined over time."""
         logits = () if self.activity is None else (self.activity(x.transpose(1, 2)),)
         if self.training:
             x = _normalise(self.bn2, self.fc2(x)).relu()
