@@ -221,16 +221,22 @@ def loud_windows(
 
 
 def write_activity(
-    path: str | Path, activity: Activity, *, threshold: float = 0.5, minimum: float = 0.1
+    path: str | Path,
+    activity: Activity,
+    *,
+    threshold: float = 0.5,
+    minimum: float = 0.1,
+    staging: Path | None = None,
 ) -> None:
     """Write by suffix: .csv (probabilities), .lab, .txt (Audacity), .jams (segments).
 
-    `threshold` and `minimum` (seconds) make the segments. Raises DataError for another suffix,
+    `threshold` and `minimum` (seconds) make the segments. staging: a folder on the same disk for
+    the file until it is whole (None: that of `path`). Raises DataError for another suffix,
     OutputError.
     """
     from stemwise.activity_files import write_file
 
-    write_file(path, activity, threshold, minimum)
+    write_file(path, activity, threshold, minimum, staging)
 
 
 def read_activity(path: str | Path, *, frame_rate: float = 100.0) -> Activity:

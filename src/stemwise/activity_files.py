@@ -118,7 +118,13 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path} is not a text file (it is not UTF-8)") from error
 
 
-def write_file(path: str | Path, activity: Activity, threshold: float, minimum: float) -> None:
+def write_file(
+    path: str | Path,
+    activity: Activity,
+    threshold: float,
+    minimum: float,
+    staging: Path | None = None,
+) -> None:
     """See `stemwise.activity.write_activity`."""
     path = Path(path)
     suffix = _suffix(path)
@@ -130,7 +136,7 @@ def write_file(path: str | Path, activity: Activity, threshold: float, minimum: 
             text = _jams(activity, segments)
         else:
             text = _lines(segments, "\t" if suffix == ".txt" else " ")
-    with PartFile(path) as part, output_errors(path):
+    with PartFile(path, staging) as part, output_errors(path):
         part.temporary.write_bytes(text.encode("utf-8"))
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from stemwise.catalogue.entries import Entry
 from stemwise.catalogue.work import Do
-from stemwise.errors import AudioError, ModelError
+from stemwise.errors import AudioError, Cancelled, ModelError
 
 
 @dataclass(frozen=True)
@@ -69,3 +71,79 @@ class CopyWork:
 def notes(folder: Path) -> list[list[str]]:
     """What the work did, in words."""
     return [line.split() for line in (folder / "notes.txt").read_text().splitlines()]
+
+
+POINTS = ("begin", "fetch", "write", "rename", "renamed")
+"""Instants of a `BlockWork`, in their order: see there."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """At an instant of a work, SIGKILL to "worker", "driver" or "all" processes of the run."""
+
+    point: str
+    whom: str
+
+
+@dataclass(frozen=True)
+class BlockWork:
+    """Writes two files per song as a separation does: in blocks, staged, and renamed at the end.
+
+    trace: a folder for its notes, one line for each instant. kills: each happens once, at the first
+    song that gets there.
+    """
+
+    folder: Path
+    trace: Path
+    kills: tuple[Kill, ...] = ()
+    staging: Path | None = None
+
+    def begin(self) -> Do:
+        """Make ready."""
+        self._reach("begin")
+        return self._do
+
+    def staged(self, folder: Path) -> BlockWork:
+        """The same work, which writes files in `folder` before they get their names."""
+        return replace(self, staging=folder)
+
+    def terms(self) -> dict[str, Any]:
+        """It does the same everywhere."""
+        return {"command": "blocks"}
+
+    def _do(self, entry: Entry, progress: Any, cancel: threading.Event) -> Mapping[str, Any]:
+        assert self.staging is not None
+        with tempfile.TemporaryDirectory(prefix="stemwise-") as fetched:
+            (Path(fetched) / "song").write_text(entry.source)
+            self._reach("fetch")
+            part = Path(tempfile.mkdtemp(prefix=f".{os.getpid()}.", dir=self.staging))
+            for name in "ab":
+                with (part / name).open("w") as file:
+                    for block in range(4):
+                        if cancel.is_set():
+                            shutil.rmtree(part)
+                            raise Cancelled("It was stopped.")
+                        file.write(f"{entry.id} {name} {block}\n" * 500)
+                        file.flush()
+                        progress(block, 4)
+                        self._reach("write")
+            target = self.folder / entry.id
+            target.mkdir(parents=True, exist_ok=True)
+            for name in "ab":
+                os.replace(part / name, target / name)
+                self._reach("rename" if name == "a" else "renamed")
+            part.rmdir()
+        return {}
+
+    def _reach(self, point: str) -> None:
+        with (self.trace / "notes.txt").open("a") as file:
+            file.write(f"{point} {os.getpid()}\n")
+        time.sleep(0.002)
+        for kill in self.kills:
+            mark = self.trace / f"{kill.point}-{kill.whom}"
+            if kill.point == point and not mark.exists():
+                mark.touch()
+                if kill.whom == "all":
+                    os.killpg(0, signal.SIGKILL)
+                os.kill(os.getpid() if kill.whom == "worker" else os.getppid(), signal.SIGKILL)
+                time.sleep(30)  # a worker without its driver ends at once

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,16 +26,22 @@ class DetectWork(ModelWork):
 
     format: "table" or that of a label file. directory: of label files (None: the facts hold the
     text). threshold: probability from which a stem plays. minimum: seconds of the shortest segment.
+    staging: where label files are written before they get their names (None: beside them).
     """
 
     format: str
     directory: Path | None
     threshold: float
     minimum: float
+    staging: Path | None = None
 
     def place(self, entry: Entry) -> Path | None:
         """The label file of a song."""
         return None if self.directory is None else self.directory / f"{entry.id}.{self.format}"
+
+    def staged(self, folder: Path) -> DetectWork:
+        """The same work, which writes files in `folder` before they get their names."""
+        return replace(self, staging=folder)
 
     def terms(self) -> dict[str, Any]:
         """Model, format and what counts as playing."""
@@ -54,7 +60,8 @@ class DetectWork(ModelWork):
         place = self.place(entry)
         text = None
         if place is not None:
-            self._write(place, found.activity)
+            make_folder(place.parent)
+            self._write(place, found.activity, self.staging)
         elif self.format == "table":
             text = self._table(entry.shown, found.activity)
         else:
@@ -62,9 +69,10 @@ class DetectWork(ModelWork):
         facts = self._facts(entry, found, place)
         return {**facts, "warnings": warnings, "text": text}
 
-    def _write(self, path: Path, activity: Activity) -> None:
-        make_folder(path.parent)
-        write_activity(path, activity, threshold=self.threshold, minimum=self.minimum)
+    def _write(self, path: Path, activity: Activity, staging: Path | None = None) -> None:
+        write_activity(
+            path, activity, threshold=self.threshold, minimum=self.minimum, staging=staging
+        )
 
     def _text(self, activity: Activity) -> str:
         """What a file of this format holds."""

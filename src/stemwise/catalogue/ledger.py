@@ -1,13 +1,21 @@
 """What became of every song of a run: a file that only grows, one JSON object a line.
 
-The first line says what the run does (`Terms`); every other one that a song is done or failed. A
-line is on the disk before the run goes on, so that whatever is killed, a song counts as done only
-where its results are whole, and is done again where that is not sure. The last line of a killed run
-may be torn: it is cut off when the run goes on. Order is that of the lines; times are for people.
+The first line says what the run does (`terms`); every other one that a song is done or failed. A
+line is on the disk before the run goes on, and written after the results have their names, so that
+whatever is killed, a song counts as done only where its results are whole, and is done again where
+that is not sure. The last line of a killed run may be torn: it is cut off when the run goes on.
+Order is that of the lines; times are for people and decide nothing.
+
+One run at a time: it holds a lock that the system takes back from whoever ends, however that was,
+so that the lock's file may stay. Runs of other machines are refused where the file system has locks
+for all of its machines: NFS (version 4, or 3 with its lock service), SMB, Lustre with -o flock.
+Lustre with -o localflock and some FUSE systems lock for one machine only. Where there are no locks
+at all, releases of filelock differ: a run is refused, or a file stands in for the lock.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -53,10 +61,19 @@ class Ledger:
                 f"Another run is at work in {self.path.parent}: wait for it, or choose another "
                 "folder."
             ) from error
+        except NotImplementedError as error:
+            raise CatalogueError(
+                f"{self.path.parent} is on a file system without locks, which keep two runs apart: "
+                "choose another folder with --run."
+            ) from error
+        except OSError as error:
+            raise self._unwritable(error) from error
         try:
             self._open()
-        except BaseException:
-            self._lock.release()
+        except BaseException as error:
+            self._close()
+            if isinstance(error, OSError):
+                raise self._unwritable(error) from error
             raise
         return self
 
@@ -66,8 +83,7 @@ class Ledger:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        os.close(self._file)
-        self._lock.release()
+        self._close()
 
     def state(self, id: str) -> str | None:
         """ "done", "failed" or, for a song that nothing is known of, None; the last line counts."""
@@ -86,6 +102,13 @@ class Ledger:
         os.ftruncate(self._file, whole)
         if not whole:
             self._write({"ledger": VERSION, "terms": self._terms, "time": _now()})
+            _keep_names(self.path.parent)
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        self._lock.release()
 
     def _read(self) -> int:
         """Take in the lines that are there; returns the bytes of those that are whole."""
@@ -122,20 +145,35 @@ class Ledger:
                 )
 
     def _write(self, content: Mapping[str, Any]) -> None:
-        line = json.dumps(content, ensure_ascii=False).encode() + b"\n"
+        text = json.dumps(content, ensure_ascii=False) + "\n"
+        rest = memoryview(text.encode("utf-8", "surrogatepass"))  # names of files may be no text
         start = os.fstat(self._file).st_size
         try:
-            written = os.write(self._file, line)
-            if written < len(line):
-                written += os.write(self._file, line[written:])
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
             os.fsync(self._file)
         except OSError as error:
             with suppress(OSError):  # a torn line is cut off when the run goes on
                 os.ftruncate(self._file, start)
-            raise CatalogueError(
-                f"{self.path} cannot be written ({error.strerror}): free some space and start the "
-                "same command again."
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> CatalogueError:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        remedy = "free some space" if full else "see to it, or choose another folder,"
+        return CatalogueError(
+            f"{self.path} cannot be written ({error.strerror}): {remedy} and start the same "
+            "command again; what is done stays done."
+        )
+
+
+def _keep_names(folder: Path) -> None:
+    """Have the names of new files in a folder on the disk, where the system can do that."""
+    with suppress(OSError):  # not of Windows, which has no handles of folders
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _shown(value: Any) -> str:

@@ -7,7 +7,6 @@ it gets its name at the end.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -94,7 +93,7 @@ def publish(file: Path, target: str, cancel: threading.Event | None = None) -> N
         with suppress(NotImplementedError):  # object stores have no folders
             system.makedirs(folder, exist_ok=True)
         if _shows_parts(system):
-            part = f"{path}.{os.getpid()}.part"
+            part = f"{path}.part"  # of no process: what is left of one is written over
             system.put_file(str(file), part)
             alive()
             system.mv(part, path)

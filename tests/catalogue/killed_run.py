@@ -1,0 +1,72 @@
+"""A run over many songs with a light work, to be killed: `killed_run.py FOLDER [OPTION ...]`.
+
+Options: a kill of the work (POINT-WHOM), of the ledger ("torn-line", "before-line", "after-line"),
+or "retry".
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from works import POINTS, BlockWork, Kill
+
+from stemwise.catalogue.entries import Entry
+from stemwise.catalogue.ledger import Ledger
+from stemwise.catalogue.work import Record
+from stemwise.cli.batch import Board, Failure
+from stemwise.cli.many import RunOptions, run_many
+
+SONGS = 60
+_LINES = 3
+"""Songs that are noted before a kill of the ledger."""
+
+
+def kill_at_line(instant: str) -> None:
+    """Have the process killed at an instant of the ledger's next lines."""
+    add, write, lines = Ledger.add, os.write, 0
+
+    def torn(handle: int, data: Any) -> int:
+        write(handle, bytes(data)[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    def counted(ledger: Ledger, record: Record) -> None:
+        nonlocal lines
+        lines += 1
+        if lines > _LINES and instant == "before-line":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if lines > _LINES and instant == "torn-line":
+            os.write = torn  # type: ignore[assignment]
+        add(ledger, record)
+        if lines > _LINES:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Ledger.add = counted  # type: ignore[method-assign]
+
+
+def main() -> None:
+    """Run; the exit status is that of the command."""
+    folder, options = Path(sys.argv[1]), sys.argv[2:]
+    kills = [Kill(*one.split("-")) for one in options if one.partition("-")[0] in POINTS]
+    for one in options:
+        if one.endswith("-line"):
+            kill_at_line(one)
+    entries = [Entry(f"album{index % 3}/song{index}", f"{index}") for index in range(SONGS)]
+    work = BlockWork(folder / "out", folder / "trace", tuple(kills))
+    running = RunOptions(None, "retry" in options, None, 2, None)
+
+    def tell(failure: Failure) -> None:
+        print(failure.sentence, file=sys.stderr)
+
+    with Board(False) as board:
+        run_many(
+            entries, work, str(folder / "out"), running, board, lambda facts: None, tell, False
+        )
+
+
+if __name__ == "__main__":
+    main()

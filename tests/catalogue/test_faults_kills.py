@@ -1,0 +1,178 @@
+"""SIGKILL to workers, the driver and all processes of a run: nothing is lost, halved or twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from killed_run import SONGS
+
+SCRIPT = Path(__file__).with_name("killed_run.py")
+_LONG = 120.0
+
+
+@dataclass
+class Runs:
+    """Runs one after another in one folder."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        for name in ("trace", "tmp"):
+            (self.folder / name).mkdir(parents=True)
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        """Begin a run."""
+        return subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(self.folder), *options],
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "TMPDIR": str(self.folder / "tmp")},
+        )
+
+    def finish(self, *options: str) -> str:
+        """A run to its end; what it says."""
+        run = self.start(*options)
+        assert run.stderr is not None
+        said = run.stderr.read()
+        assert run.wait() == 0, said
+        return said
+
+    def killed(self, *options: str) -> None:
+        """A run that kills itself."""
+        run = self.start(*options)
+        assert run.wait(_LONG) == -signal.SIGKILL, options
+        self.wait_for_orphans()
+
+    def steps(self) -> list[list[str]]:
+        """What the workers noted so far: instant, process."""
+        notes = self.folder / "trace" / "notes.txt"
+        return [line.split() for line in notes.read_text().splitlines()] if notes.exists() else []
+
+    def wait_for(self, steps: int, run: subprocess.Popen[str]) -> None:
+        """Wait until the workers have noted so many more, or the run has ended."""
+        goal = len(self.steps()) + steps
+        until = time.monotonic() + _LONG
+        while len(self.steps()) < goal and run.poll() is None:
+            assert time.monotonic() < until
+            time.sleep(0.002)
+
+    def wait_for_orphans(self) -> None:
+        """Workers end by themselves once their driver is gone, whatever they are doing."""
+        workers = {int(process) for _, process in self.steps()}
+        until = time.monotonic() + 30
+        while any(_runs(process) for process in workers):
+            assert time.monotonic() < until, "a worker survived its driver"
+            time.sleep(0.01)
+
+    def check(self) -> None:
+        """All results are there and whole, each song is noted once, and nothing else is left."""
+        out = self.folder / "out"
+        there = {
+            path.relative_to(out).as_posix(): path.read_text()
+            for path in out.rglob("*")
+            if path.is_file() and "ledger" not in path.name
+        }
+        assert there == {
+            f"album{index % 3}/song{index}/{name}": "".join(
+                f"album{index % 3}/song{index} {name} {block}\n" * 500 for block in range(4)
+            )
+            for index in range(SONGS)
+            for name in "ab"
+        }
+        hidden = [path.name for path in out.rglob(".*")]
+        assert hidden == [".ledger.jsonl.lock"]
+        assert not list((self.folder / "tmp").iterdir())
+        lines = [json.loads(line) for line in (out / "ledger.jsonl").read_text().splitlines()]
+        done = Counter(line["id"] for line in lines[1:] if line["state"] == "done")
+        assert len(done) == SONGS
+        assert set(done.values()) == {1}
+
+
+def _runs(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"  # nobody may be there to take note of its end
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Runs:
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("this test looks at processes as Linux shows them")
+    return Runs(tmp_path)
+
+
+@pytest.mark.parametrize(("whom", "seed"), [("driver", 1), ("all", 2)])
+def test_kills_at_random_instants(runs: Runs, whom: str, seed: int) -> None:
+    draw = random.Random(seed)
+    for number in range(12):
+        run = runs.start()
+        # one in four before the workers have begun; together less than all songs take
+        runs.wait_for(draw.randrange(1, 45) if number % 4 else 0, run)
+        time.sleep(draw.uniform(0, 0.02 if number % 4 else 0.6))
+        if whom == "driver":
+            run.kill()
+        else:
+            os.killpg(run.pid, signal.SIGKILL)
+        assert run.wait() == -signal.SIGKILL
+        runs.wait_for_orphans()
+    assert "songs done" in runs.finish()
+    runs.check()
+    assert f"0 songs done, {SONGS} were done before" in runs.finish()
+
+
+@pytest.mark.parametrize("whom", ["driver", "all"])
+def test_kills_at_chosen_instants(runs: Runs, whom: str) -> None:
+    for point in ("begin", "fetch", "write", "rename", "renamed"):
+        runs.killed(f"{point}-{whom}")
+    if whom == "driver":
+        for instant in ("before-line", "torn-line", "after-line"):
+            runs.killed(instant)
+    runs.finish()
+    runs.check()
+
+
+def test_killed_workers_cost_no_song(runs: Runs) -> None:
+    draw = random.Random(3)
+    run = runs.start("begin-worker", "fetch-worker", "write-worker", "rename-worker")
+    killed = 4
+    while killed < 12:
+        runs.wait_for(draw.randrange(5, 40), run)
+        time.sleep(draw.uniform(0, 0.02))
+        workers = _children(run.pid)
+        assert run.poll() is None, "the run ended too early for this test"
+        if workers:
+            os.kill(draw.choice(workers), signal.SIGKILL)
+            killed += 1
+    assert run.stderr is not None
+    said = run.stderr.read()
+    if run.wait() != 0:  # a song was hit twice, which counts as its own fault
+        assert "brought down 2 processes (signal SIGKILL)" in said
+        runs.finish("retry")
+    runs.check()
+
+
+def _children(process: int) -> list[int]:
+    """The workers of a run, which have begun."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    lines = {one: Path(f"/proc/{one}/cmdline") for one in children}
+    return [int(one) for one, line in lines.items() if b"spawn_main" in _read(line)]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
