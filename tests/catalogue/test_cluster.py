@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from works import CopyWork, notes
 
 from stemwise.catalogue.assignment import RefusedError
-from stemwise.catalogue.cluster import run_cluster
+from stemwise.catalogue.cluster import Place, cores_of_each, run_cluster
 from stemwise.catalogue.entries import Entry
 from stemwise.errors import CatalogueError
 
@@ -17,7 +18,7 @@ from stemwise.errors import CatalogueError
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let actors find the works of these tests."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
@@ -43,3 +44,52 @@ def test_work_that_cannot_begin_ends_the_run(tmp_path: Path) -> None:
 def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match=r"The cluster 127\.0\.0\.1:1 cannot be reached"):
         list(run_cluster(CopyWork(tmp_path), [Entry("song", "good")], "127.0.0.1:1"))
+
+
+@pytest.mark.parametrize(
+    ("machines", "workers", "cores"),
+    [
+        ([1, 1], None, 1),  # two cores would lie in two machines, and no actor would ever start
+        ([8, 4], None, 2),
+        ([], None, 1),
+        ([4, 4], 1, 4),
+        ([8, 8], 3, 4),
+        ([4, 2], 2, 2),
+        ([2, 2], 9, 1),
+    ],
+)
+def test_cores_of_an_actor_lie_in_one_machine(
+    machines: list[int], workers: int | None, cores: int
+) -> None:
+    assert cores_of_each(machines, workers) == cores
+
+
+def test_a_machine_without_the_folder_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with Place.here(Path("out/.parts")) as place:
+        monkeypatch.chdir(tmp_path)
+        assert place.enter() is None
+        assert os.getcwd() == str(tmp_path / "elsewhere")
+    assert not Path("out/.parts").exists()
+    assert "does not have the folder" in str(place.enter())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere/out").rmdir()
+    (tmp_path / "elsewhere").rmdir()
+    assert f"does not have the folder {tmp_path / 'elsewhere'}" in str(place.enter())
+
+
+def test_machines_with_other_versions_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "install the same version" in str(Place(str(tmp_path), None, "0.0.0").enter())
+
+
+def test_actors_that_never_begin_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # actors find no module "works"
+    with pytest.raises(RefusedError, match=r"ended before they had begun .*'works'"):
+        list(run_cluster(CopyWork(tmp_path), [Entry("song", "good")], "local", 1))

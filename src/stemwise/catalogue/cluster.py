@@ -14,10 +14,14 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from stemwise import __version__
 from stemwise.catalogue.assignment import Assigned, Assignment, Loss, RefusedError
 from stemwise.catalogue.entries import Entry
 from stemwise.catalogue.work import Do, Record, Work, attempt
@@ -30,13 +34,68 @@ _PATIENCE = 60.0
 """Seconds without any machine to work on, after which a run gives up."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a run was started: its folder, from which paths are meant, and a file beside results.
+
+    mark: None where no machine but this one needs to see the results, or they go to URLs.
+    """
+
+    folder: str
+    mark: Path | None
+    version: str = __version__
+
+    @classmethod
+    def here(cls, shared: Path | None) -> Place:
+        """This process's. shared: a folder that has to be the same one on all machines."""
+        if shared is None:
+            return cls(os.getcwd(), None)
+        from stemwise.stem_output import make_folder
+
+        make_folder(shared)
+        mark = shared.absolute() / f".seen-{os.getpid()}"
+        mark.touch()
+        return cls(os.getcwd(), mark)
+
+    def enter(self) -> str | None:
+        """Go there; a sentence where this machine does not have it."""
+        if self.version != __version__:
+            return (
+                f"{socket.gethostname()} in the cluster has stemwise {__version__}, and this run "
+                f"is one of {self.version}: install the same version on all machines."
+            )
+        try:
+            os.chdir(self.folder)
+        except OSError as error:
+            return self._missing(self.folder, error.strerror or str(error))
+        if self.mark is not None and not self.mark.exists():
+            return self._missing(str(self.mark.parent.parent), "it is another disk's")
+        return None
+
+    def _missing(self, folder: str, why: str) -> str:
+        return (
+            f"{socket.gethostname()} in the cluster does not have the folder {folder} of the run "
+            f"({why}): start the command in a folder that all machines share, or use URLs for "
+            "songs and results and start it in /."
+        )
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.mark is not None:
+            self.mark.unlink(missing_ok=True)
+            with suppress(OSError):  # others may have files there
+                self.mark.parent.rmdir()
+
+
 class Worker:
     """What an actor does: begins the work, then takes songs."""
 
-    def __init__(self, work: Work, threads: int) -> None:
+    def __init__(self, work: Work, threads: int, place: Place) -> None:
         warnings.simplefilter("ignore", AudioWarning)
         os.environ["OMP_NUM_THREADS"] = str(threads)
-        self._work = work
+        self._work, self._place = work, place
         self._do: Do | None = None
 
     def begin(self) -> str | None:
@@ -44,6 +103,8 @@ class Worker:
         import torch
 
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        if (sentence := self._place.enter()) is not None:
+            return sentence
         try:
             self._do = self._work.begin()
         except StemwiseError as error:
@@ -57,22 +118,29 @@ class Worker:
 
 
 def run_cluster(
-    work: Work, entries: Iterable[Entry], address: str, workers: int | None = None
+    work: Work,
+    entries: Iterable[Entry],
+    address: str,
+    workers: int | None = None,
+    shared: Path | None = None,
 ) -> Iterator[Record]:
     """What became of each song, in the order in which they end.
 
     address: of a Ray cluster ("auto" for the one this machine belongs to), or "local" for one of
     this machine alone that ends with the run. workers: actors at most (None: one for each GPU or,
-    where there are none, one for every two cores). Closing the iterator, as Ctrl-C does, ends the
-    actors. Raises CatalogueError where there is no cluster, RefusedError where the work cannot
-    begin.
+    where there are none, one for every two cores). shared: a folder that every machine has to see,
+    as results go there. Closing the iterator, as Ctrl-C does, ends the actors. Raises
+    CatalogueError where there is no cluster, RefusedError where the work cannot begin.
     """
     ray = _connected(address, workers)
-    cluster = _Cluster(ray, work, Assignment(iter(entries)), workers)
     try:
-        yield from cluster.run()
+        with Place.here(shared) as place:
+            cluster = _Cluster(ray, work, Assignment(iter(entries)), workers, place)
+            try:
+                yield from cluster.run()
+            finally:
+                cluster.close()
     finally:
-        cluster.close()
         ray.shutdown()
 
 
@@ -116,8 +184,10 @@ def _probe(address: str) -> None:
 class _Cluster:
     """The actors, and the answers they owe."""
 
-    def __init__(self, ray: Any, work: Work, songs: Assignment, workers: int | None) -> None:
-        self._ray, self._songs, self._workers = ray, songs, workers
+    def __init__(
+        self, ray: Any, work: Work, songs: Assignment, workers: int | None, place: Place
+    ) -> None:
+        self._ray, self._songs, self._workers, self._place = ray, songs, workers, place
         self._work = ray.put(work)
         self._beginning: dict[Any, Any] = {}
         self._busy: dict[Any, tuple[Any, Assigned]] = {}
@@ -161,19 +231,21 @@ class _Cluster:
         actor = self._ray.remote(Worker)
         for _ in range(wanted - len(self._beginning) - len(self._busy)):
             options = {"num_gpus": 1} if gpus else {"num_cpus": cores}
-            started = actor.options(max_restarts=0, **options).remote(self._work, cores)
+            started = actor.options(max_restarts=0, **options).remote(
+                self._work, cores, self._place
+            )
             self._beginning[started.begin.remote()] = started
 
     def _devices(self) -> tuple[bool, int, int]:
         """Whether actors have GPUs, cores of each, and how many actors there should be."""
-        there = self._ray.cluster_resources()
-        cpus, gpus = int(there.get("CPU", 0)), int(there.get("GPU", 0))
+        machines = [one["Resources"] for one in self._ray.nodes() if one["Alive"]]
+        cpus = [int(one.get("CPU", 0)) for one in machines]
+        gpus = sum(int(one.get("GPU", 0)) for one in machines)
         if gpus:
-            wanted = gpus
-            cores = max(1, cpus // gpus)
+            cores, wanted = max(1, sum(cpus) // gpus), gpus
         else:
-            wanted = self._workers or max(1, cpus // 2)
-            cores = max(1, cpus // max(1, wanted)) if self._workers else min(2, max(1, cpus))
+            cores = cores_of_each(cpus, self._workers)
+            wanted = sum(there // cores for there in cpus)
         return gpus > 0, cores, min(wanted, self._workers or wanted)
 
     def _began(self, reference: Any) -> None:
@@ -181,7 +253,9 @@ class _Cluster:
         try:
             sentence = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            self._songs.lost_early(None, self._loss(error))
+            # a machine without this Python or stemwise shows in the last line of what Ray says
+            reason = str(error).strip().rpartition("\n")[2].strip()
+            self._songs.lost_early(None, replace(self._loss(error), how=reason))
             return  # the next look starts another
         self._songs.began()
         if sentence is not None:
@@ -216,3 +290,18 @@ class _Cluster:
         """End all actors."""
         for actor in (*self._beginning.values(), *(actor for actor, _ in self._busy.values())):
             self._ray.kill(actor)
+
+
+def cores_of_each(machines: Sequence[int], workers: int | None) -> int:
+    """Cores for an actor, which must lie in one machine.
+
+    machines: cores of each. workers: as many as fit are given where that many actors shall have
+    room; None: two, where a machine has two.
+    """
+    most = max(machines, default=1)
+    if workers is None:
+        return min(2, max(1, most))
+    return max(
+        (n for n in range(1, most + 1) if sum(there // n for there in machines) >= workers),
+        default=1,
+    )

@@ -130,7 +130,8 @@ def run_many(
             memory = None if options.memory is None else round(options.memory * GIGABYTE)
             jobs = options.jobs or 1
             return run_pool(work, missing, jobs, follow, memory=memory, temporary=parts)
-        return run_cluster(work, missing, options.cluster, options.jobs)
+        shared = None if is_url(out) else parts
+        return run_cluster(work, missing, options.cluster, options.jobs, shared)
 
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(directory, work.terms()))
