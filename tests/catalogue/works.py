@@ -22,7 +22,8 @@ from stemwise.errors import AudioError, Cancelled, ModelError
 class CopyWork:
     """Writes a file per song into `folder`; a song's source says what it does.
 
-    "fail" and "defect" raise, "crash" kills its process, "crash once" does so the first time, and
+    "fail" and "defect" raise, "crash" kills its process, "crash once" does so the first time, a
+    name of a signal has its process end by it, "exit" ends it without one, "eat" takes 400 MB, and
     "wait" lasts until it is cancelled. refuse: it cannot begin.
     """
 
@@ -55,6 +56,14 @@ class CopyWork:
         if kind == "crash" or (kind == "crash once" and not mark.exists()):
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if kind.startswith("SIG"):
+            os.kill(os.getpid(), signal.Signals[kind])
+        if kind == "exit":
+            os._exit(3)
+        if kind == "eat":
+            held = [bytes(4096) * 1000 for _ in range(100) if not cancel.wait(0.01)]
+            cancel.wait(100)
+            return {"blocks": len(held)}
         if kind == "wait":
             cancel.wait(100)
             self._note(f"cancelled {entry.id}")

@@ -227,7 +227,7 @@ class _Guard:
         self._looked += passed
         for slot in slots:
             slot.quiet += min(passed, 5 * _LOOK)  # a run that was itself suspended heard nobody
-        quiet = [slot for slot in slots if slot.quiet > self._patience + slot.length]
+        quiet = [slot for slot in slots if slot.quiet > self._bound(slot)]
         for slot in quiet:
             yield (
                 slot,
@@ -235,6 +235,9 @@ class _Guard:
                 "up: its file may be damaged, or where it lies does not answer.",
             )
         yield from self._hungry([slot for slot in slots if slot not in quiet])
+
+    def _bound(self, slot: _Slot) -> float:
+        return self._patience + slot.length if slot.begun else PATIENCE
 
     def _hungry(self, slots: list[_Slot]) -> Iterator[tuple[_Slot, str]]:
         held = [(held_memory(slot.child.pid or 0) or 0, slot) for slot in slots]
@@ -271,19 +274,21 @@ def _span(seconds: float) -> str:
 def main(pipe: Connection, work: Work, threads: int, temporary: Path | None) -> None:
     """The process: songs in, what became of them out."""
     warnings.simplefilter("ignore", AudioWarning)
-    if hasattr(signal, "SIGTERM"):
-        # one that is sent to all of a job reaches the run, which has this process clean up
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     stop, at_work = threading.Event(), threading.Event()
 
+    def halt() -> None:
+        stop.set()
+        if not at_work.is_set():
+            os._exit(0)  # there is nothing to remove
+
     def urgent(message: object) -> bool:
         if isinstance(message, Stop):
-            stop.set()
-            if not at_work.is_set():
-                os._exit(0)  # there is nothing to remove
+            halt()
         return isinstance(message, Stop)
 
+    # batch systems send it to all processes of a job
+    signal.signal(signal.SIGTERM, lambda number, frame: halt())
     messages = Messages(pipe, urgent)
     if temporary is not None:
         tempfile.tempdir = str(temporary)
@@ -299,7 +304,7 @@ def main(pipe: Connection, work: Work, threads: int, temporary: Path | None) -> 
         if stop.is_set():
             return
         record = attempt(do, entry, _told(messages), stop)
-        at_work.clear()  # before the look at `stop`, as `urgent` has them the other way round
+        at_work.clear()  # before the look at `stop`, as `halt` has them the other way round
         if stop.is_set():
             return
         messages.send(record)
