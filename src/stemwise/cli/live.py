@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO
 
 import typer
 
-from stemwise.cli.batch import print_json
 from stemwise.cli.download import Offline, obtain
+from stemwise.cli.models import outline_of
 from stemwise.cli.options import Device, Name, Quiet, one_of, usage
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from stemwise.separation import Block
+    from stemwise.live import Stream
+    from stemwise.separation import Block, Options
 
     Write = Callable[[list[Block]], None]
 
 FORMATS = ("s16le", "f32le")
+ATOMIC = getattr(select, "PIPE_BUF", 512)
+"""Bytes that go into a pipe all at once or not at all."""
+FIRST_NOTE = 1.0
+"""Seconds behind from which it is said, and said again each time they have doubled."""
 
 
 def live(
@@ -40,13 +48,24 @@ def live(
         float, typer.Option(help="Seconds heard in advance: less is sooner, and may be worse.")
     ] = 0.5,
     gate: Annotated[str, typer.Option(help="off, raw or median.")] = "off",
+    phase: Annotated[str, typer.Option(help="auto, mixture, griffin-lim or wiener.")] = "auto",
     activity: Annotated[
         bool,
         typer.Option("--activity", help="Write when each stem plays, and no samples: JSON lines."),
     ] = False,
+    activity_to: Annotated[
+        str | None,
+        typer.Option("--activity-to", metavar="FILE", help="Write that beside the samples."),
+    ] = None,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="Tell the latency of these options, and end.")
+    ] = False,
     device: Device = "auto",
     offline: Offline = False,
     quiet: Quiet = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="What is said on standard error, as JSON lines.")
+    ] = False,
 ) -> None:
     """Separate raw audio while it comes in: samples on standard input, stems on standard output.
 
@@ -54,35 +73,126 @@ def live(
     """
     one_of("--format", format, FORMATS)
     one_of("--gate", gate, ("off", "raw", "median"))
+    one_of("--phase", phase, ("auto", "mixture", "griffin-lim", "wiener"))
 
     from stemwise import models
     from stemwise.live import Stream
     from stemwise.separation import Engine, Options
     from stemwise.songs import Output
 
+    with usage():
+        options = Options(
+            segment=segment,
+            lookahead=lookahead,
+            gate=gate,  # type: ignore[arg-type]
+            phase=phase,  # type: ignore[arg-type]
+            device=device,
+        )
+    if latency:
+        _tell_latency(name, options, rate, json)
+        return
     obtain(name, offline=offline, shown=not quiet)
     separator = models.load(name)
     with usage():
-        options = Options(segment=segment, lookahead=lookahead, gate=gate, device=device)  # type: ignore[arg-type]
         wanted = None if stems is None else tuple(one.strip() for one in stems.split(","))
         chosen = Output(stems=wanted).names(separator.sources)
-    if activity and not separator.activity_sources:
-        raise typer.BadParameter("this model does not tell when stems play: leave --activity away.")
-    write = (
-        _activity(separator.activity_sources, separator.frame_rate)
-        if activity
-        else _samples([separator.sources.index(one) for one in chosen], format)
-    )
-    with Stream(Engine(separator, options), rate, channels) as stream:
-        if not quiet:
-            names = "activity" if activity else ", ".join(chosen)
-            typer.echo(f"stemwise: {names}, {stream.latency:.2f} s behind what comes in", err=True)
-        for block in _blocks(sys.stdin.buffer, format, channels):
-            write(stream.push(block))
-        write(stream.finish())
+    if (activity or activity_to is not None) and not separator.activity_sources:
+        raise typer.BadParameter(
+            "this model does not tell when stems play: leave --activity and --activity-to away."
+        )
+    rows = [separator.sources.index(one) for one in chosen]
+    heard = separator.activity_sources, separator.frame_rate
+    with ExitStack() as stack:
+        writers = [_activity(sys.stdout, *heard) if activity else _samples(rows, format)]
+        if activity_to is not None:
+            file = stack.enter_context(open(activity_to, "w", encoding="utf-8"))
+            writers.append(_activity(file, *heard))
+        stream = stack.enter_context(Stream(Engine(separator, options), rate, channels))
+        notes = _Notes(stream, quiet, json)
+        notes.begin(["activity"] if activity else list(chosen))
+        for block in _blocks(sys.stdin.buffer, format, channels, notes):
+            blocks = stream.push(block)
+            notes.follow()
+            for write in writers:
+                write(blocks)
+        rest = stream.finish()
+        for write in writers:
+            write(rest)
+        notes.end()
 
 
-def _blocks(source: BinaryIO, format: str, channels: int) -> Iterator[np.ndarray]:
+def _tell_latency(name: str, options: Options, rate: int, json: bool) -> None:
+    from stemwise.live import latency, shortest_latency
+
+    outline = outline_of(name)
+    chosen = {key: getattr(options, key) for key in ("segment", "lookahead", "gate", "phase")}
+    seconds, shortest = latency(outline, rate, **chosen), shortest_latency(outline)
+    if json:
+        _json_line(sys.stdout, {"model": name, "latency": seconds, "shortest": shortest, **chosen})
+    else:
+        typer.echo(
+            f"{name}: stems are {seconds:.3f} s behind what comes in with --segment "
+            f"{options.segment:g} --lookahead {options.lookahead:g}; at least {shortest:.3f} s"
+        )
+
+
+class _Notes:
+    """What is said on standard error: for people, or for programs as JSON lines."""
+
+    def __init__(self, stream: Stream, quiet: bool, json: bool) -> None:
+        self._stream, self._quiet, self._json = stream, quiet, json
+        self._next = FIRST_NOTE
+
+    def begin(self, written: Sequence[str]) -> None:
+        latency = self._stream.latency
+        if not self._quiet:
+            self._say(
+                f"{', '.join(written)}, {latency:.2f} s behind what comes in",
+                {"writes": list(written), "latency": round(latency, 4)},
+            )
+
+    def follow(self) -> None:
+        """Tell of falling behind, to quiet users too: what they hear or record has gaps soon."""
+        behind = self._stream.behind
+        if behind >= self._next:
+            self._next = 2 * behind
+            self._say(
+                f"computing is {behind:.1f} s slower than the audio plays: "
+                "choose a longer --segment, a shorter --lookahead or another model",
+                {"behind": round(behind, 3)},
+            )
+
+    def cut_off(self, count: int) -> None:
+        if not self._quiet:
+            self._say(
+                f"the last {count} bytes are no whole sample of all channels: they were dropped",
+                {"dropped_bytes": count},
+            )
+
+    def end(self) -> None:
+        """The real-time factor; quiet users learn it where it was too much."""
+        received, computing = self._stream.received, self._stream.computing
+        if not received or (self._quiet and self._next == FIRST_NOTE):
+            return
+        factor = computing / received
+        self._say(
+            f"{received:.1f} s of audio, {computing:.1f} s of computing: {factor:.2f} of real time",
+            {
+                "seconds": round(received, 3),
+                "computing": round(computing, 3),
+                "real_time_factor": round(factor, 4),
+                "behind": round(self._stream.behind, 3),
+            },
+        )
+
+    def _say(self, sentence: str, facts: dict[str, Any]) -> None:
+        if self._json:
+            _json_line(sys.stderr, facts)
+        else:
+            typer.echo(f"stemwise: {sentence}", err=True)
+
+
+def _blocks(source: BinaryIO, format: str, channels: int, notes: _Notes) -> Iterator[np.ndarray]:
     """Blocks (channel, sample) as they arrive; a last sample that is cut off is dropped."""
     import numpy as np
 
@@ -95,6 +205,8 @@ def _blocks(source: BinaryIO, format: str, channels: int) -> Iterator[np.ndarray
         rest = piece[whole:]
         samples = np.frombuffer(piece[:whole], kind).reshape(-1, channels).T
         yield samples.astype(np.float32) / (1 << 15 if format == "s16le" else 1)
+    if rest:
+        notes.cut_off(len(rest))
 
 
 def _samples(rows: Sequence[int], format: str) -> Write:
@@ -107,20 +219,35 @@ def _samples(rows: Sequence[int], format: str) -> Write:
         for block in blocks:
             stems = block.stems[rows].reshape(-1, block.stems.shape[-1])
             coded = quantise(stems, 16).astype("<i2") if format == "s16le" else stems
-            sys.stdout.buffer.write(np.ascontiguousarray(coded.T).tobytes())
-        sys.stdout.buffer.flush()
+            _write_whole(np.ascontiguousarray(coded.T))
 
     return write
 
 
-def _activity(sources: Sequence[str], frame_rate: float) -> Write:
-    """Writes a line for each frame."""
+def _write_whole(frames: np.ndarray) -> None:
+    """Frames (sample, channel) to standard output, never half of one: not even after Ctrl-C."""
+    out = sys.stdout.fileno()
+    step = max(1, ATOMIC // frames[:1].nbytes) if len(frames) else 1
+    for start in range(0, len(frames), step):
+        left = frames[start : start + step].tobytes()
+        while left:
+            left = left[os.write(out, left) :]
+
+
+def _activity(file: TextIO, sources: Sequence[str], frame_rate: float) -> Write:
+    """Writes a line for each frame; each can be read at once."""
 
     def write(blocks: list[Block]) -> None:
         for block in blocks:
             for number, frame in enumerate(block.activity.T, block.first_frame):
                 values = {name: round(float(p), 4) for name, p in zip(sources, frame, strict=True)}
-                print_json({"time": round(number / frame_rate, 6), **values})
-        sys.stdout.flush()
+                _json_line(file, {"time": round(number / frame_rate, 6), **values})
 
     return write
+
+
+def _json_line(file: TextIO, content: dict[str, Any]) -> None:
+    from json import dumps
+
+    file.write(dumps(content) + "\n")
+    file.flush()

@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from stemwise.models.separator import Separator
     from stemwise.models.summary import Layer
 
 WHOLE_SONG = (
@@ -46,8 +47,17 @@ def models(
         _print_one(facts, inside)
 
 
+def outline_of(name: str) -> Separator:
+    """A model, network or checkpoint without its numbers."""
+    from stemwise.models.summary import outline
+
+    facts = _describe(name)
+    return outline(facts["network"], **facts["config"])
+
+
 def _describe(name: str) -> dict[str, Any]:
     """Facts of a trained model, a network without weights, or a checkpoint."""
+    from stemwise.live import shortest_latency
     from stemwise.models import NETWORKS, read_card, weights
     from stemwise.models.summary import outline
 
@@ -79,6 +89,7 @@ def _describe(name: str) -> dict[str, Any]:
         "trainable_parameters": separator.parameter_count,
         "context_seconds": [round(grid.before / rate, 4), round(grid.after / rate, 4)],
         "context_exact": grid.finite,
+        "shortest_latency_seconds": round(shortest_latency(separator), 4),
         "activity_frames_per_second": round(separator.frame_rate, 4),
         "licence": licence,
         "weights": state,
