@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from works import CopyWork, notes
 
+from stemwise.catalogue import cluster
 from stemwise.catalogue.assignment import RefusedError
 from stemwise.catalogue.cluster import Place, cores_of_each, run_cluster
 from stemwise.catalogue.entries import Entry
@@ -33,6 +34,23 @@ def test_lost_actors_cost_no_song(tmp_path: Path) -> None:
     assert failed["song3"].startswith("crash brought down 2 processes (ActorDiedError)")
     begun = Counter(words[1] for words in notes(tmp_path))
     assert begun == {**{song.id: 1 for song in songs}, "song2": 2, "song3": 2}
+
+
+def test_actors_tell_how_far_their_songs_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_TOLD_EVERY", 0.1)
+    told: list[tuple[str, float, float | None]] = []
+
+    def follow(entry: Entry, done: float, total: float | None) -> None:
+        told.append((entry.id, done, total))
+        if done > 0:
+            (tmp_path / "heard").touch()
+
+    songs = [Entry("song", "heard")]
+    [record] = run_cluster(CopyWork(tmp_path), songs, "local", 1, follow=follow)
+    assert record.state == "done", record.sentence
+    assert ("song", 0.5, 1.0) in told, "while the song was being done"
 
 
 def test_work_that_cannot_begin_ends_the_run(tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ class CopyWork:
     """Writes a file per song into `folder`; a song's source says what it does.
 
     "fail" and "defect" raise, "crash" kills its process, "crash once" does so the first time, a
-    name of a signal has its process end by it, "exit" ends it without one, "eat" takes 400 MB, and
-    "wait" lasts until it is cancelled. refuse: it cannot begin.
+    name of a signal has its process end by it, "exit" ends it without one, "eat" takes 400 MB,
+    "wait" lasts until it is cancelled, and "heard" until there is a file of that name. refuse: it
+    cannot begin.
     """
 
     folder: Path
@@ -67,6 +68,10 @@ class CopyWork:
         if kind == "wait":
             cancel.wait(100)
             self._note(f"cancelled {entry.id}")
+        deadline = time.monotonic() + 60
+        while kind == "heard" and not (self.folder / "heard").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         time.sleep(0.01)
         target = self.folder / f"{entry.id}.txt"
         target.write_text(entry.id)

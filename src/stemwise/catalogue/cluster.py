@@ -22,12 +22,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from stemwise import __version__
-from stemwise.catalogue.assignment import Assigned, Assignment, Loss, RefusedError
+from stemwise.catalogue.assignment import Assigned, Assignment, Follow, Loss, RefusedError
 from stemwise.catalogue.entries import Entry
 from stemwise.catalogue.work import Do, Record, Work, attempt
 from stemwise.errors import AudioWarning, CatalogueError, StemwiseError
 
 LOCAL = "local"
+_TOLD_EVERY = 1.0
+"""Seconds between two questions to an actor how far its song is."""
 _LOOK = 2.0
 """Seconds between two looks at what the cluster has."""
 _PATIENCE = 60.0
@@ -97,6 +99,7 @@ class Worker:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         self._work, self._place = work, place
         self._do: Do | None = None
+        self._told: tuple[float, float | None] = (0.0, None)
 
     def begin(self) -> str | None:
         """Load what the work needs; a sentence where that cannot be."""
@@ -114,7 +117,15 @@ class Worker:
     def attempt(self, entry: Entry) -> Record:
         """Do a song."""
         assert self._do is not None
-        return attempt(self._do, entry, lambda done, total: None, threading.Event())
+        self._told = 0.0, None
+        return attempt(self._do, entry, self._tell, threading.Event())
+
+    def told(self) -> tuple[float, float | None]:
+        """Seconds of the song that are done, and its seconds; answered while it is being done."""
+        return self._told
+
+    def _tell(self, done: float, total: float | None) -> None:
+        self._told = done, total
 
 
 def run_cluster(
@@ -123,19 +134,21 @@ def run_cluster(
     address: str,
     workers: int | None = None,
     shared: Path | None = None,
+    follow: Follow | None = None,
 ) -> Iterator[Record]:
     """What became of each song, in the order in which they end.
 
     address: of a Ray cluster ("auto" for the one this machine belongs to), or "local" for one of
     this machine alone that ends with the run. workers: actors at most (None: one for each GPU or,
     where there are none, one for every two cores). shared: a folder that every machine has to see,
-    as results go there. Closing the iterator, as Ctrl-C does, ends the actors. Raises
-    CatalogueError where there is no cluster, RefusedError where the work cannot begin.
+    as results go there. follow: told how far songs are. Closing the iterator, as Ctrl-C does, ends
+    the actors. Raises CatalogueError where there is no cluster, RefusedError where the work cannot
+    begin.
     """
     ray = _connected(address, workers)
     try:
         with Place.here(shared) as place:
-            cluster = _Cluster(ray, work, Assignment(iter(entries)), workers, place)
+            cluster = _Cluster(ray, work, Assignment(iter(entries)), workers, place, follow)
             try:
                 yield from cluster.run()
             finally:
@@ -185,17 +198,25 @@ class _Cluster:
     """The actors, and the answers they owe."""
 
     def __init__(
-        self, ray: Any, work: Work, songs: Assignment, workers: int | None, place: Place
+        self,
+        ray: Any,
+        work: Work,
+        songs: Assignment,
+        workers: int | None,
+        place: Place,
+        follow: Follow | None,
     ) -> None:
         self._ray, self._songs, self._workers, self._place = ray, songs, workers, place
+        self._follow = follow
         self._work = ray.put(work)
         self._beginning: dict[Any, Any] = {}
         self._busy: dict[Any, tuple[Any, Assigned]] = {}
+        self._asked: dict[Any, Any] = {}
         self._waiting: Assigned | None = None
 
     def run(self) -> Iterator[Record]:
         """Keep all actors busy until no song is left."""
-        looked, seen = 0.0, time.monotonic()
+        looked, asked, seen = 0.0, 0.0, time.monotonic()
         while self._more() or self._busy:
             now = time.monotonic()
             if now - looked > _LOOK and self._more():
@@ -208,9 +229,15 @@ class _Cluster:
                 time.sleep(_LOOK)
                 continue
             seen = now
-            ready, _ = self._ray.wait(owed, timeout=_LOOK)
+            if self._follow is not None and now - asked > _TOLD_EVERY:
+                asked = now
+                self._ask()
+            timeout = _LOOK if self._follow is None else _TOLD_EVERY
+            ready, _ = self._ray.wait([*owed, *self._asked], timeout=timeout)
             for reference in ready:
-                if reference in self._beginning:
+                if reference in self._asked:
+                    self._hear(reference)
+                elif reference in self._beginning:
                     self._began(reference)
                 else:
                     yield from self._answered(reference)
@@ -231,9 +258,9 @@ class _Cluster:
         actor = self._ray.remote(Worker)
         for _ in range(wanted - len(self._beginning) - len(self._busy)):
             options = {"num_gpus": 1} if gpus else {"num_cpus": cores}
-            started = actor.options(max_restarts=0, **options).remote(
-                self._work, cores, self._place
-            )
+            # the second thread answers `told` while the first is at work
+            options |= {"max_restarts": 0, "max_concurrency": 2}
+            started = actor.options(**options).remote(self._work, cores, self._place)
             self._beginning[started.begin.remote()] = started
 
     def _devices(self) -> tuple[bool, int, int]:
@@ -278,8 +305,22 @@ class _Cluster:
             if failure is not None:
                 yield failure
             return
+        self._give(actor)  # first, so that nobody waits for the ledger
         yield record
-        self._give(actor)
+
+    def _ask(self) -> None:
+        """Ask every actor how far it is that has no question open."""
+        waiting = set(self._asked.values())
+        for owed, (actor, _) in self._busy.items():
+            if owed not in waiting:
+                self._asked[actor.told.remote()] = owed
+
+    def _hear(self, reference: Any) -> None:
+        owed = self._asked.pop(reference)
+        if self._follow is None or owed not in self._busy:
+            return  # the song has ended meanwhile
+        with suppress(self._ray.exceptions.RayError):  # that it is lost shows in its attempt
+            self._follow(self._busy[owed][1].entry, *self._ray.get(reference))
 
     def _loss(self, error: Exception) -> Loss:
         """Ray tells of memory that ran out, and of nothing else why a process ended."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 from stemwise.activity import Activity, write_activity
 from stemwise.catalogue.entries import Entry
 from stemwise.catalogue.model_work import ModelWork, at_hand, named
+from stemwise.catalogue.redaction import redacted
+from stemwise.catalogue.storage import join, publish
 from stemwise.catalogue.work import Facts
 from stemwise.errors import CatalogueError
-from stemwise.songs import Detection, detect_file
+from stemwise.evaluation.spool import spool_folder
+from stemwise.songs import detect_file
 from stemwise.stem_output import make_folder
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ class DetectWork(ModelWork):
     format: "table" or that of a label file. directory: of label files (None: the facts hold the
     text). threshold: probability from which a stem plays. minimum: seconds of the shortest segment.
     staging: where label files are written before they get their names (None: beside them).
+    target: a URL to which label files go instead of the folder.
     """
 
     format: str
@@ -34,10 +37,14 @@ class DetectWork(ModelWork):
     threshold: float
     minimum: float
     staging: Path | None = None
+    target: str | None = None
 
     def place(self, entry: Entry) -> Path | None:
         """The label file of a song."""
-        return None if self.directory is None else self.directory / f"{entry.id}.{self.format}"
+        return None if self.directory is None else self.directory / self._name(entry)
+
+    def _name(self, entry: Entry) -> str:
+        return f"{entry.id}.{self.format}"
 
     def staged(self, folder: Path) -> DetectWork:
         """The same work, which writes files in `folder` before they get their names."""
@@ -57,17 +64,28 @@ class DetectWork(ModelWork):
         with at_hand(entry, cancel) as song:
             found = detect_file(engine, song, progress=progress, cancel=cancel)
             warnings = [named(one, song, entry) for one in found.warnings]
-        place = self.place(entry)
-        text = None
-        if place is not None:
+        text = file = None
+        if self.target is not None:
+            file = self._send(entry, found.activity, self.target, cancel)
+        elif (place := self.place(entry)) is not None:
             make_folder(place.parent)
             self._write(place, found.activity, self.staging)
+            file = str(place)
         elif self.format == "table":
             text = self._table(entry.shown, found.activity)
         else:
             text = self._text(found.activity)
-        facts = self._facts(entry, found, place)
-        return {**facts, "warnings": warnings, "text": text}
+        facts = self._facts(entry, found.activity)
+        return {**facts, "warnings": warnings, "file": file, "text": text}
+
+    def _send(self, entry: Entry, activity: Activity, target: str, cancel: threading.Event) -> str:
+        """Write a label file where a URL says; returns its URL."""
+        url = join(target, self._name(entry))
+        with spool_folder() as folder:
+            path = folder / f"activity.{self.format}"
+            self._write(path, activity)
+            publish(path, url, cancel)
+        return redacted(url)
 
     def _write(self, path: Path, activity: Activity, staging: Path | None = None) -> None:
         write_activity(
@@ -76,8 +94,8 @@ class DetectWork(ModelWork):
 
     def _text(self, activity: Activity) -> str:
         """What a file of this format holds."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"activity.{self.format}"
+        with spool_folder() as folder:
+            path = folder / f"activity.{self.format}"
             self._write(path, activity)
             return path.read_text(encoding="utf-8").removesuffix("\n")
 
@@ -91,8 +109,7 @@ class DetectWork(ModelWork):
             lines.append(f"  {source:<{width}}  {ratio:4.0%}  {spans}")
         return "\n".join(lines)
 
-    def _facts(self, entry: Entry, found: Detection, path: Path | None) -> dict[str, Any]:
-        activity = found.activity
+    def _facts(self, entry: Entry, activity: Activity) -> dict[str, Any]:
         segments = activity.segments(self.threshold, self.minimum)
         ratio = activity.ratio(self.threshold)
         return {
@@ -103,7 +120,6 @@ class DetectWork(ModelWork):
                 name: [[round(start, 4), round(end, 4)] for start, end in spans]
                 for name, spans in segments.items()
             },
-            "file": None if path is None else str(path),
         }
 
 

@@ -67,9 +67,9 @@ def is_many(argument: str) -> bool:
     if is_manifest(argument):
         return True
     if is_url(argument):
-        return argument.endswith("/") or _is_pattern(argument)
+        return argument.endswith("/") or is_pattern(argument)
     path = Path(argument)
-    return path.is_dir() or (not path.exists() and _is_pattern(argument))
+    return path.is_dir() or (not path.exists() and is_pattern(argument))
 
 
 def _expand(argument: str, leave_out: Path | None) -> Iterator[Entry]:
@@ -78,23 +78,24 @@ def _expand(argument: str, leave_out: Path | None) -> Iterator[Entry]:
     elif not is_many(argument):
         yield Entry(source_name(argument), argument)
     elif is_url(argument):
-        root = _fixed_part(argument)
-        yield from _named(find_files(root, argument if _is_pattern(argument) else None))
+        root = fixed_part(argument)
+        yield from _named(find_files(root, argument if is_pattern(argument) else None))
     else:
-        files = _matching(argument) if _is_pattern(argument) else _walk(Path(argument))
-        cut = len(_fixed_part(argument))
+        files = _matching(argument) if is_pattern(argument) else _walk(Path(argument))
+        cut = len(fixed_part(argument))
         kept = (file for file in files if leave_out is None or not _inside(file, leave_out))
         yield from _named((file[cut:], file) for file in kept)
 
 
-def _is_pattern(text: str) -> bool:
+def is_pattern(text: str) -> bool:
+    """Whether a path or URL has wildcards."""
     # in a URL a question mark begins the query
     return "*" in text.partition("?")[0] if is_url(text) else glob.has_magic(text)
 
 
 def _of_manifest(place: str) -> Iterator[Entry]:
     for row in read_manifest(place):
-        name = source_name(row.source) if row.id is None else _checked(row.id, row.place)
+        name = source_name(row.source) if row.id is None else checked_id(row.id, row.place)
         yield Entry(name, row.source, row.options)
 
 
@@ -106,7 +107,8 @@ def source_name(source: str) -> str:
     return track_name(Path(PurePosixPath(path).name))
 
 
-def _checked(name: str, place: str) -> str:
+def checked_id(name: str, place: str) -> str:
+    """An id that a manifest gives at `place`; raises CatalogueError if it names no folder."""
     path = PurePosixPath(name.replace(os.sep, "/"))
     if not name.strip() or path.is_absolute() or ".." in path.parts or "\0" in name:
         raise CatalogueError(
@@ -124,12 +126,12 @@ def _named(files: Iterable[tuple[str, str]]) -> Iterator[Entry]:
             yield Entry(str(path.with_name(track_name(Path(path.name)))), file)
 
 
-def _fixed_part(argument: str) -> str:
+def fixed_part(argument: str) -> str:
     """The folder in front of the first wildcard, or the folder itself, ending with a separator."""
-    if not _is_pattern(argument):
+    if not is_pattern(argument):
         return argument if is_url(argument) else os.path.join(argument, "")
     parts = argument.replace(os.sep, "/").split("/")
-    fixed = next(index for index, part in enumerate(parts) if _is_pattern(part))
+    fixed = next(index for index, part in enumerate(parts) if is_pattern(part))
     return "/".join([*parts[:fixed], ""])
 
 

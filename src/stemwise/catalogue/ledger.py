@@ -19,7 +19,7 @@ import errno
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -88,6 +88,20 @@ class Ledger:
     def state(self, id: str) -> str | None:
         """ "done", "failed" or, for a song that nothing is known of, None; the last line counts."""
         return self._states.get(id)
+
+    def records(self) -> Iterator[Record]:
+        """What became of every song, read from the disk one by one; the last line counts."""
+        last: dict[str, int] = {}
+        for number, content in self._lines():
+            last[content["id"]] = number
+        for number, content in self._lines():
+            if last[content["id"]] == number:
+                yield Record(*(content[key] for key in ("id", "state", "sentence", "facts")))
+
+    def _lines(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        with self.path.open("rb") as file:
+            next(file)  # the terms
+            yield from enumerate(map(json.loads, file))
 
     def add(self, record: Record) -> None:
         """Append what became of a song; on the disk when this returns. Raises CatalogueError."""

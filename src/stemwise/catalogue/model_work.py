@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from stemwise.catalogue.entries import Entry
 from stemwise.catalogue.storage import fetch
 from stemwise.catalogue.work import Do, Facts
 from stemwise.errors import StemwiseError
+from stemwise.evaluation.spool import spool_folder
 
 if TYPE_CHECKING:
     from stemwise.models import Separator
@@ -54,13 +54,17 @@ class ModelWork(ABC):
 
 
 @contextmanager
-def at_hand(entry: Entry, cancel: threading.Event) -> Iterator[Path]:
+def at_hand(
+    entry: Entry,
+    cancel: threading.Event,
+    bring: Callable[[str, Path, threading.Event], Path] = fetch,
+) -> Iterator[Path]:
     """The song as a local file, removed at the end where it was fetched.
 
-    Errors that name the copy name the song instead. Raises what `fetch` raises.
+    Errors that name the copy name the song instead. bring: `fetch`, or what raises the same.
     """
-    with tempfile.TemporaryDirectory(prefix="stemwise-") as folder:
-        song = fetch(entry.source, Path(folder), cancel)
+    with spool_folder() as folder:
+        song = bring(entry.source, folder, cancel)
         try:
             yield song
         except StemwiseError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +11,7 @@ from stemwise.catalogue.entries import Entry, refuse_same_ids
 from stemwise.catalogue.ledger import Ledger
 from stemwise.catalogue.work import Record
 
-Execute = Callable[[Iterable[Entry]], Iterator[Record]]
+Execute = Callable[[Sequence[Entry]], Iterator[Record]]
 """Does songs and says what became of each, in any order; closing the iterator stops the work."""
 
 

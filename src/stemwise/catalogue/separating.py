@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -15,6 +14,7 @@ from stemwise.catalogue.redaction import redacted
 from stemwise.catalogue.storage import join, publish
 from stemwise.catalogue.work import Facts
 from stemwise.errors import CatalogueError, StemwiseError, hint
+from stemwise.evaluation.spool import spool_folder
 from stemwise.songs import Output, separate_file
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ class SeparateWork(ModelWork):
         with at_hand(entry, cancel) as song:
             if self.target is None:
                 return self._separate(engine, entry, song, output, progress, cancel)
-            with tempfile.TemporaryDirectory(prefix="stemwise-") as folder:
-                local = replace(output, directory=Path(folder))
+            with spool_folder() as folder:
+                local = replace(output, directory=folder)
                 facts = self._separate(engine, entry, song, local, progress, cancel)
-                return {**facts, **_publish(Path(folder), self.target, facts, cancel)}
+                return {**facts, **_publish(folder, self.target, facts, cancel)}
 
     def _separate(
         self,

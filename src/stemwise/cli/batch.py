@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -31,9 +32,13 @@ class Failure:
 
 
 class Board:
-    """One progress bar per song being worked on, on standard error where it is a terminal."""
+    """One progress bar per song being worked on, on standard error where it is a terminal.
 
-    def __init__(self, shown: bool) -> None:
+    quiet: nothing but what went wrong is printed.
+    """
+
+    def __init__(self, shown: bool, *, quiet: bool = False) -> None:
+        self.quiet = quiet
         self._shown = shown and sys.stderr.isatty()
         self._mixed = sys.stdout.isatty()
         self._bars: Bars | None = None
@@ -52,6 +57,28 @@ class Board:
     ) -> None:
         if self._bars is not None:
             self._bars.stop()
+
+    @property
+    def shown(self) -> bool:
+        """Whether there are bars."""
+        return self._bars is not None
+
+    def whole(self, songs: int) -> Callable[[float], None]:
+        """A bar for all songs; to be called with the seconds of each that is done."""
+        bars = self._bars
+        if bars is None or songs < 2:
+            return lambda seconds: None
+        task = bars.add_task(f"0 of {songs} songs", total=songs, realtime=0.0)
+        began, music, count = time.monotonic(), 0.0, 0
+
+        def advance(seconds: float) -> None:
+            nonlocal music, count
+            music, count = music + seconds, count + 1
+            speed = music / max(time.monotonic() - began, 1e-9)
+            text = f"{count} of {songs} songs"
+            bars.update(task, completed=count, description=text, realtime=speed)
+
+        return advance
 
     def follow(self, name: str) -> tuple[Progress, Callable[[], None]]:
         """A callback for the engine, and one for the end of the song."""
@@ -89,7 +116,8 @@ def _bars(*, redirect_stdout: bool) -> Bars:
         """Seconds of song per second."""
 
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:5.1f}x realtime" if task.speed else "", style="cyan")
+            speed = task.fields.get("realtime", task.speed)
+            return Text(f"{speed:5.1f}x realtime" if speed else "", style="cyan")
 
     return Progress(
         TextColumn("{task.description}", markup=False),

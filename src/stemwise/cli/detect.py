@@ -36,8 +36,10 @@ def detect(
         ),
     ] = "table",
     out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", help="Folder for <track>.<format>; else standard output."),
+        str | None,
+        typer.Option(
+            "-o", "--out", help="Folder or URL for <track>.<format>; else standard output."
+        ),
     ] = None,
     threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Probability from which a stem plays.")
@@ -63,23 +65,29 @@ def detect(
     from stemwise import models
     from stemwise.catalogue.detecting import DetectWork
     from stemwise.catalogue.entries import read_entries
+    from stemwise.catalogue.storage import is_url
     from stemwise.naming import Plan, refuse_clashes
     from stemwise.separation import Engine, Options
 
-    entries = read_entries(songs, leave_out=out)
-    if format != "table" and out is None and len(entries) > 1:
+    running = RunOptions(run, retry_failed, cluster, jobs, memory)
+    place = out if out is not None else None if run is None else str(run)
+    if running.asked and place is None:
+        raise typer.BadParameter("--retry-failed, --cluster and --memory need --out or --run DIR.")
+    target = out if out is not None and is_url(out) else None
+    directory = None if out is None or target is not None else Path(out)
+    entries = read_entries(songs, leave_out=directory)
+    if format != "table" and place is None and len(entries) > 1:
         raise typer.BadParameter(f"several songs in {format} need --out.")
     obtain(name, offline=offline, shown=not quiet and not json)
     separator = models.load(name)
     options = Options(device=device)
     Engine(separator, options)  # a device that is not there ends the command, not every song
-    work = DetectWork(name, options, format, out, threshold, minimum)
-    if out is not None:
+    work = DetectWork(name, options, format, directory, threshold, minimum, target=target)
+    if directory is not None:
         plans = [(Path(entry.source), work.place(entry)) for entry in entries]
-        refuse_clashes([Plan(song, song.stem, out, {}, place) for song, place in plans])
+        refuse_clashes([Plan(song, song.stem, directory, {}, file) for song, file in plans])
 
-    running = RunOptions(run, retry_failed, cluster, jobs, memory)
-    with Board(not quiet and not json) as board:
+    with Board(not quiet and not json, quiet=quiet) as board:
 
         def done(facts: Facts) -> None:
             if json:
@@ -98,8 +106,8 @@ def detect(
                 print_json({"song": failure.song, "error": failure.sentence})
             board.print(f"stemwise: {failure.sentence}", err=True)
 
-        if out is not None and wants_ledger(songs, str(out), running):
-            run_many(entries, work, str(out), running, board, done, failed, json)
+        if place is not None and wants_ledger(songs, place, running):
+            run_many(entries, work, place, running, board, done, failed, json)
             return
         failures = run_songs(entries, lambda: work.begin(separator), done, failed, board, jobs or 1)
     summary(failures, len(songs))

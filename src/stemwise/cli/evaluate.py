@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stemwise.cli.batch import Board, Failure, print_json
 from stemwise.cli.download import Offline, obtain
+from stemwise.cli.many import Cluster, Memory, RetryFailed, Run, RunOptions, run_many
 from stemwise.cli.options import Device, Quiet, one_of, usage
-from stemwise.cli.scores import Destinations, finish, list_of, open_report, resumable
+from stemwise.cli.scores import (
+    Destinations,
+    Report,
+    finish,
+    list_of,
+    open_report,
+    resumable,
+    track_facts,
+)
 
 if TYPE_CHECKING:
+    from stemwise.catalogue.work import Facts, Record
     from stemwise.evaluation.scoring import Settings
     from stemwise.evaluation.separated import Separated
 
-References = Annotated[
-    Path, typer.Argument(metavar="REFERENCES", help="A file, a track's folder, or a set of tracks.")
+Places = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="REFERENCES [ESTIMATES]",
+        help="Each a file, a track's folder, or a set of tracks. With --model only references, and "
+        "with --run also patterns, manifests (.csv, .jsonl, .parquet) and URLs of tracks.",
+    ),
 ]
 Metrics = Annotated[
     str,
@@ -86,11 +103,7 @@ TrackJobs = Annotated[
 
 
 def evaluate(
-    references: References,
-    estimates: Annotated[
-        Path | None,
-        typer.Argument(metavar="ESTIMATES", help="Laid out as REFERENCES; not with --model."),
-    ] = None,
+    places: Places,
     model: Annotated[
         str | None,
         typer.Option("-n", "--model", help="Separate REFERENCES with this model, and score that."),
@@ -108,34 +121,37 @@ def evaluate(
     printed: Printed = "table",
     tracks: Tracks = None,
     jobs: TrackJobs = 1,
+    run: Run = None,
+    retry_failed: RetryFailed = False,
+    cluster: Cluster = None,
+    memory: Memory = None,
     device: Device = "auto",
     offline: Offline = False,
     quiet: Quiet = False,
 ) -> None:
     """Score estimated stems against references."""
-    if (estimates is None) == (model is None):
-        raise typer.BadParameter("give ESTIMATES, or --model NAME to separate REFERENCES.")
+    running = RunOptions(run, retry_failed, cluster, jobs, memory)
+    _check(places, model, running)
     destinations = Destinations(folder, out or [], printed, tracks)
     settings = make_settings(metrics, window, hop, problem, sources, silent, no_quantise)
+    destinations.check()
+    if model is not None:
+        obtain(model, offline=offline, shown=not quiet and printed != "json")
+    if model is not None and running.directory is not None:
+        _run(places, split, model, device, settings, destinations, running, quiet)
+        return
 
     from stemwise.evaluation.pairs import find_pairs, find_references
     from stemwise.evaluation.run import evaluate_set
     from stemwise.evaluation.tables import to_frame
 
-    destinations.check()
     estimator: Separated | None = None
     if model is None:
-        assert estimates is not None
-        found = find_pairs(
-            references, estimates, split=split, kind=problem, sources=settings.sources
-        )
+        found = find_pairs(*places, split=split, kind=problem, sources=settings.sources)
     else:
-        from stemwise.evaluation.separated import Separated
-
-        obtain(model, offline=offline, shown=not quiet and printed != "json")
-        estimator = Separated(model, device, quantised=settings.quantise)
+        estimator = _estimator(model, device, settings)
         found = find_references(
-            references,
+            places[0],
             estimated=estimator.sources,
             split=split,
             kind=problem,
@@ -155,6 +171,84 @@ def evaluate(
             )
     count = len(found.pairs) + len(found.broken)
     finish(to_frame(scored), [*found.broken, *broken], count, destinations)
+
+
+def _check(places: Sequence[str], model: str | None, running: RunOptions) -> None:
+    """Refuse command lines that name too much or too little."""
+    from stemwise.catalogue.entries import is_pattern
+    from stemwise.catalogue.manifest import is_manifest
+    from stemwise.catalogue.storage import is_url
+
+    if len(places) != 2 and model is None:
+        raise typer.BadParameter("give ESTIMATES, or --model NAME to separate REFERENCES.")
+    if running.asked and model is None:
+        raise typer.BadParameter("--run, --retry-failed, --cluster and --memory need --model.")
+    plain = len(places) == 1 and not (is_manifest(places[0]) or is_url(places[0]))
+    if is_pattern(places[0]) and not Path(places[0]).exists():
+        plain = False
+    if model is not None and running.directory is None and (running.asked or not plain):
+        raise typer.BadParameter(
+            "several places, patterns, manifests and URLs need --run DIR, for the ledger, as do "
+            "--retry-failed, --cluster and --memory."
+        )
+
+
+def _estimator(model: str, device: str, settings: Settings) -> Separated:
+    from stemwise import models
+    from stemwise.evaluation.separated import Separated
+    from stemwise.separation import Engine, Options
+
+    engine = Engine(models.load(model), Options(device=device))
+    return Separated(model, engine, quantised=settings.quantise)
+
+
+def _run(
+    places: Sequence[str],
+    split: str | None,
+    model: str,
+    device: str,
+    settings: Settings,
+    destinations: Destinations,
+    running: RunOptions,
+    quiet: bool,
+) -> None:
+    """Score what the ledger lacks, and print the table of all that it has."""
+    from stemwise import models
+    from stemwise.catalogue.evaluating import EvaluateWork, scores_of
+    from stemwise.catalogue.tracks import read_tracks
+    from stemwise.evaluation.record import from_facts, record_path, write_record
+    from stemwise.evaluation.tables import to_frame
+    from stemwise.separation import Engine, Options
+
+    sentences: list[str] = []
+    entries = read_tracks(places, split=split, broken=sentences)
+    options = Options(device=device)
+    Engine(models.load(model), options)  # what is not there ends the command, not every track
+    work = EvaluateWork(model, options, settings)
+    json = destinations.printed == "json"
+    with Board(not quiet and not json, quiet=quiet or json) as board:
+        report = Report(board, quiet, "table" if json else destinations.printed, 0.0)
+
+        def done(facts: Facts) -> None:
+            report.done(from_facts(facts))
+
+        def failed(failure: Failure) -> None:
+            board.print(f"stemwise: {failure.sentence}", err=True)
+
+        def whole(records: Iterator[Record]) -> None:
+            scored = scores_of(records)
+            for one in scored:
+                if destinations.folder is not None:
+                    write_record(record_path(destinations.folder, one), one)
+                if json:
+                    print_json(track_facts(one))
+            finish(to_frame(scored), [], len(scored), destinations)
+
+        for sentence in sentences:
+            board.print(f"stemwise: {sentence}", err=True)
+        run_many(entries, work, str(running.directory), running, board, done, failed, False, whole)
+    if sentences:
+        raise typer.Exit(1)
 
 
 def make_settings(

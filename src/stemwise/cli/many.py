@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,8 +98,12 @@ def run_many(
     done: Callable[[Facts], None],
     failed: Callable[[Failure], None],
     json: bool,
+    whole: Callable[[Iterator[Record]], None] = lambda records: None,
 ) -> None:
-    """Do what the ledger lacks and sum up; exits with 1 if songs failed."""
+    """Do what the ledger lacks and sum up; exits with 1 if songs failed.
+
+    whole: called at the end with what became of every song of the ledger.
+    """
     from stemwise.catalogue import run as catalogue
     from stemwise.catalogue.cluster import run_cluster
     from stemwise.catalogue.ledger import Ledger
@@ -112,6 +116,7 @@ def run_many(
     parts = (directory if is_url(out) else Path(out)).absolute() / f".parts-{_digest(directory)}"
     sources = {entry.id: entry.shown for entry in entries}
     bars: dict[str, tuple[Callable[[float, float | None], None], Callable[[], None]]] = {}
+    advance = board.whole(0)  # replaced when it is known how many songs are missing
 
     def follow(entry: Entry, seconds: float, total: float | None) -> None:
         if entry.id not in bars:
@@ -120,18 +125,22 @@ def run_many(
 
     def tell(record: Record) -> None:
         bars.pop(record.id, (None, lambda: None))[1]()
+        advance(record.facts.get("duration", 0.0))
         if record.sentence is None:
             done(record.facts)
         else:
             failed(Failure(sources[record.id], record.sentence))
 
-    def execute(missing: Iterable[Entry]) -> Iterator[Record]:
+    def execute(missing: Sequence[Entry]) -> Iterator[Record]:
+        nonlocal advance
+        advance = board.whole(len(missing))
         if options.cluster is None:
             memory = None if options.memory is None else round(options.memory * GIGABYTE)
             jobs = options.jobs or 1
             return run_pool(work, missing, jobs, follow, memory=memory, temporary=parts)
-        shared = None if is_url(out) else parts
-        return run_cluster(work, missing, options.cluster, options.jobs, shared)
+        shared = None if work.staged(parts) is work or is_url(out) else parts
+        shown = follow if board.shown else None
+        return run_cluster(work, missing, options.cluster, options.jobs, shared, shown)
 
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(directory, work.terms()))
@@ -147,9 +156,10 @@ def run_many(
             retry_failed=options.retry_failed,
             tell=tell,
         )
+        whole(ledger.records())
     if json:
         print_json({"summary": summary.to_json()})
-    else:
+    elif not (board.quiet and summary.complete):
         board.print(_sentence(summary, ledger.path), err=True)
     if not summary.complete:
         raise typer.Exit(1)
@@ -161,7 +171,7 @@ def _digest(directory: Path) -> str:
 
 
 def _sentence(summary: Summary, ledger: Path) -> str:
-    parts = [f"{summary.done} songs done"]
+    parts = [f"{summary.done} {'song' if summary.done == 1 else 'songs'} done"]
     if summary.already:
         parts.append(f"{summary.already} were done before")
     if summary.failures:

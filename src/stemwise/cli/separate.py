@@ -141,7 +141,7 @@ def separate(
         own_options(entry, options, output)[1].names(separator.sources)
 
     running = RunOptions(run, retry_failed, cluster, jobs, memory)
-    with Board(not quiet and not json) as board:
+    with Board(not quiet and not json, quiet=quiet) as board:
 
         def done(facts: Facts) -> None:
             if json:

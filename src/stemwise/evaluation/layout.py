@@ -93,7 +93,7 @@ def list_tracks(root: Path, split: str | None = None) -> list[Entry]:
     entries: list[Entry] = []
     for name in ([split] if split is not None else splits) or [""]:
         entries += _tracks(root / name, name)
-    if not splits and _is_track(root, entries):
+    if not splits and _stems_lie_in(root, entries):
         return [Entry(root.resolve().name, "", root)]
     if not entries:
         raise EvaluationError(
@@ -136,18 +136,21 @@ def _check_root(root: Path) -> None:
 
 
 def _tracks(folder: Path, split: str) -> list[Entry]:
-    found = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_file() and path.name.lower().endswith(STEM_FILE):
-            found.append(Entry(track_name(path), split, path))
-        elif path.is_dir() and _audio(path):
-            found.append(Entry(path.name, split, path))
-    return found
+    return [
+        Entry(path.name if path.is_dir() else track_name(path), split, path)
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(".") and is_track(path)
+    ]
 
 
-def _is_track(root: Path, entries: list[Entry]) -> bool:
+def is_track(path: Path) -> bool:
+    """Whether a path is that of a track: a folder in which stems lie, or a stem file."""
+    if path.is_dir():
+        return bool(_audio(path))
+    return path.is_file() and path.name.lower().endswith(STEM_FILE)
+
+
+def _stems_lie_in(root: Path, entries: list[Entry]) -> bool:
     """Whether the folder is one track itself: stems lie in it, and no .stem.mp4 does."""
     return bool(_audio(root)) and not any(entry.path.is_file() for entry in entries)
 

@@ -116,20 +116,30 @@ def find_references(
     for entry, name, again in _named(entries):
         try:
             _refuse_twice(entry, again, "reference")
-            stems = _stems(entry)
-            mixture = stems.pop("mixture", ())
-            names = set(stems) if estimated is None else set(estimated)
-            problems = choose_problems(set(stems), names, kind, sources)
-            rate, channels, samples = _shape(stems)
-            _same_shape(mixture, "mixture", rate, channels)
-            found.pairs.append(
-                Pair(
-                    name, entry.split, stems, {}, tuple(problems), rate, channels, samples, mixture
-                )
-            )
+            found.pairs.append(reference_pair(entry, name, estimated, kind, sources))
         except (EvaluationError, AudioError, OSError) as error:
             found.broken.append(Broken(name, f"{name}: {error}"))
     return found
+
+
+def reference_pair(
+    entry: Entry,
+    name: str,
+    estimated: Sequence[str] | None,
+    kind: str,
+    sources: Sequence[str] | None,
+) -> Pair:
+    """A track called `name` whose estimates are still to be computed; arguments as above.
+
+    Raises EvaluationError and AudioError for a track that cannot be scored.
+    """
+    stems = _stems(entry)
+    mixture = stems.pop("mixture", ())
+    names = set(stems) if estimated is None else set(estimated)
+    problems = choose_problems(set(stems), names, kind, sources)
+    rate, channels, samples = _shape(stems)
+    _same_shape(mixture, "mixture", rate, channels)
+    return Pair(name, entry.split, stems, {}, tuple(problems), rate, channels, samples, mixture)
 
 
 def only_tracks(found: Found, count: int | None) -> Found:

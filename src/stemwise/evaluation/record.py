@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,10 +96,10 @@ def _frames(metrics: dict[str, Score]) -> list[dict[str, Any]]:
     ]
 
 
-def record_path(folder: Path, pair: Pair) -> Path:
+def record_path(folder: Path, track: Pair | TrackScores) -> Path:
     """Where a track's file belongs."""
-    name = pair.name.removeprefix(f"{pair.split}/") if pair.split else pair.name
-    return folder / (pair.split or NO_SPLIT) / f"{name}.json"
+    name = track.name.removeprefix(f"{track.split}/") if track.split else track.name
+    return folder / (track.split or NO_SPLIT) / f"{name}.json"
 
 
 def fingerprint(files: Sequence[Path]) -> dict[str, list[int]]:
@@ -181,19 +181,27 @@ def _parse(path: Path) -> dict[str, Any]:
     return content
 
 
+def from_facts(own: Mapping[str, Any], *, again: bool = False) -> TrackScores:
+    """A track's scores from what `to_json` has under "stemwise".
+
+    Raises KeyError, TypeError or ValueError for anything else.
+    """
+    return TrackScores(
+        str(own["track"]),
+        str(own["split"]),
+        tuple(Score.from_json(one) for one in own["scores"]),
+        tuple(map(str, own["notes"])),
+        own["settings"],
+        own["inputs"],
+        own["facts"],
+        float(own["elapsed"]),
+        again,
+    )
+
+
 def _own(path: Path, own: dict[str, Any], *, again: bool = False) -> TrackScores:
     try:
-        return TrackScores(
-            str(own["track"]),
-            str(own["split"]),
-            tuple(Score.from_json(one) for one in own["scores"]),
-            tuple(map(str, own["notes"])),
-            own["settings"],
-            own["inputs"],
-            own["facts"],
-            float(own["elapsed"]),
-            again,
-        )
+        return from_facts(own, again=again)
     except (KeyError, TypeError, ValueError) as error:
         raise EvaluationError(f"{path} was changed by hand or is damaged: remove it") from error
 

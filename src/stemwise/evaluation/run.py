@@ -126,7 +126,7 @@ class _Run:
                 self.watch.started(pair)
                 place = self.place / str(number)
                 place.mkdir()
-                job = _Job(
+                job = Job(
                     pair, self.settings, self.estimator, settings, inputs, place, self._threads
                 )
                 if self.estimator is not None and self.estimator.shared:
@@ -146,10 +146,7 @@ class _Run:
         return None if self.jobs == 1 else max(1, (os.cpu_count() or 1) // self.jobs)
 
     def _identity(self, pair: Pair) -> tuple[dict[str, Any], dict[str, list[int]]]:
-        estimated = {"files": True} if self.estimator is None else self.estimator.to_json()
-        # another release may score otherwise
-        settings = {**self.settings.to_json(), "estimates": estimated, "stemwise": __version__}
-        return settings, fingerprint(pair.inputs())
+        return identity(self.settings, self.estimator), fingerprint(pair.inputs())
 
     def _known(
         self, pair: Pair, settings: dict[str, Any], inputs: dict[str, list[int]]
@@ -158,7 +155,7 @@ class _Run:
             return None
         return read_finished(record_path(self.folder, pair), settings, inputs)
 
-    def _submit(self, job: _Job) -> None:
+    def _submit(self, job: Job) -> None:
         if self.jobs == 1:
             future: Future[TrackScores] = Future()
             try:
@@ -207,9 +204,20 @@ class _Run:
         self.spool.__exit__(None, None, None)
 
 
+def identity(settings: Settings, estimator: Estimator | None) -> dict[str, Any]:
+    """All that decides about scores besides the files, as plain data."""
+    estimated = {"files": True} if estimator is None else estimator.to_json()
+    # another release may score otherwise
+    return {**settings.to_json(), "estimates": estimated, "stemwise": __version__}
+
+
 @dataclass(frozen=True)
-class _Job:
-    """What a worker needs to score one track."""
+class Job:
+    """What a worker needs to score one track.
+
+    identity, inputs: settings and files for the record. folder: for temporary files, emptied
+    afterwards. threads: of the solver (None: all).
+    """
 
     pair: Pair
     settings: Settings
@@ -240,10 +248,10 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def score_track(job: _Job) -> TrackScores:
-    """Score one track; raises EvaluationError, AudioError, Cancelled."""
+def score_track(job: Job, cancel: threading.Event | None = None) -> TrackScores:
+    """Score one track; raises EvaluationError, AudioError, and Cancelled after `cancel` is set."""
     started = time.perf_counter()
-    check = cancelling(_stopped)
+    check = cancelling(cancel or _stopped)
     try:
         pair = job.pair if job.estimator is None else _estimated(job, check)
         scores, notes, facts = _score_pair(pair, job, check)
@@ -255,7 +263,7 @@ def score_track(job: _Job) -> TrackScores:
     )
 
 
-def _estimated(job: _Job, check: Check) -> Pair:
+def _estimated(job: Job, check: Check) -> Pair:
     assert job.estimator is not None
     try:
         return replace(job.pair, estimates=job.estimator(job.pair, job.folder, check))
@@ -270,7 +278,7 @@ def _empty(folder: Path) -> None:
 
 
 def _score_pair(
-    pair: Pair, job: _Job, check: Check
+    pair: Pair, job: Job, check: Check
 ) -> tuple[list[Score], list[str], dict[str, Any]]:
     quantised = job.settings.quantise
     reference, estimate = (

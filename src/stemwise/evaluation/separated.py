@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,24 +23,21 @@ from stemwise.evaluation.problems import ACCOMPANIMENT, VOCALS
 from stemwise.evaluation.signals import Check, FileSignals, survey
 
 if TYPE_CHECKING:
-    from stemwise.separation import Options, Progress
+    from stemwise.models import Separator
+    from stemwise.separation import Engine, Progress
 
 
 class Separated:
-    """A trained model as the estimator of `evaluate_set`; lives in the calling process."""
+    """A trained model as the estimator of `evaluate_set`; lives in the calling process.
+
+    name: of the model, for the records.
+    """
 
     shared = True
 
-    def __init__(self, name: str | Path, device: str = "auto", *, quantised: bool = True) -> None:
-        from stemwise import models
-        from stemwise.separation import Engine, Options
-
-        self.name = str(name)
-        self.separator = models.load(name)
-        self.options: Options = Options(device=device)
-        self.engine = Engine(self.separator, self.options)
-        self.quantised = quantised
-        self.sources: tuple[str, ...] = tuple(self.separator.sources)
+    def __init__(self, name: str | Path, engine: Engine, *, quantised: bool = True) -> None:
+        self.name, self.engine, self.quantised = str(name), engine, quantised
+        self.sources: tuple[str, ...] = tuple(engine.separator.sources)
         self.follow: Callable[[Pair], Progress | None] = lambda pair: None
         """Gives the callback that is told how far a track is."""
 
@@ -48,18 +45,10 @@ class Separated:
         """The network, a hash of its weights, the device: what decides about stems."""
         return {
             "model": self.name,
-            "network": self.separator.kind,
-            "weights": self._weights,
+            "network": self.engine.separator.kind,
+            "weights": _digest(self.engine.separator),
             "device": str(self.engine.device),
         }
-
-    @cached_property
-    def _weights(self) -> str:
-        digest = hashlib.sha256()
-        for key, value in sorted(self.separator.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
-        return digest.hexdigest()
 
     def __call__(self, pair: Pair, folder: Path, check: Check) -> Mapping[str, tuple[Part, ...]]:
         """Separate a track's mixture into files in `folder`; returns their places."""
@@ -85,6 +74,15 @@ class Separated:
                 for writer, stem in zip(writers, block.stems, strict=True):
                     writer.write(stem)
         return {name: (Part(place),) for name, place in places.items()}
+
+
+@lru_cache(maxsize=1)
+def _digest(separator: Separator) -> str:
+    digest = hashlib.sha256()
+    for key, value in sorted(separator.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
+    return digest.hexdigest()
 
 
 def mixture_of(pair: Pair) -> tuple[Part, ...]:
