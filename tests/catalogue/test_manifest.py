@@ -9,6 +9,7 @@ import fsspec
 import pyarrow
 import pyarrow.parquet
 import pytest
+from loopback import Loopback
 
 from stemwise.catalogue.manifest import Row, read_manifest
 from stemwise.errors import CatalogueError
@@ -47,9 +48,18 @@ def test_all_formats_say_the_same(tmp_path: Path, suffix: str) -> None:
 
 def test_a_manifest_behind_a_url_has_its_songs_beside_it() -> None:
     memory = fsspec.filesystem("memory")
-    memory.pipe_file("/lists/songs.csv", b"path\nx/a.mp3\n/abs/b.mp3\n")
+    memory.pipe_file("/lists/songs.csv", b"path\nx/a.mp3\n/abs/b.mp3\n../c.mp3\n")
     rows = [row.source for row in read_manifest("memory://lists/songs.csv")]
-    assert rows == ["memory://lists/x/a.mp3", "/abs/b.mp3"]
+    assert rows == ["memory://lists/x/a.mp3", "/abs/b.mp3", "memory://lists/c.mp3"]
+
+
+def test_a_signature_of_the_manifest_is_not_for_its_songs(tmp_path: Path) -> None:
+    server = Loopback()
+    server.files["/2026/lists/songs.csv"] = b"path\n../songs/a.mp3\n"
+    [row] = read_manifest(f"{server.url}/2026/lists/songs.csv?signature=secret")
+    server.close()
+    assert row.source == f"{server.url}/2026/songs/a.mp3"
+    assert "secret" not in row.place
 
 
 def test_options_may_be_an_object(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import posixpath
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from stemwise.catalogue.redaction import redacted
-from stemwise.catalogue.storage import is_url, join, opened
+from stemwise.catalogue.storage import is_url, opened
 from stemwise.errors import CatalogueError
 
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
@@ -68,9 +69,11 @@ def _row(place: str, number: int, cells: Mapping[str, Any]) -> Row:
 def _beside(manifest: str, source: str) -> str:
     if not is_url(manifest):
         return str(Path(manifest).parent / source)
-    place, _, _ = manifest.partition("?")
     # what opened the manifest is not for other files: a signature is of one URL
-    return join(place.rpartition("/")[0], source)
+    scheme, _, place = manifest.partition("?")[0].partition("://")
+    host, _, path = place.partition("/")
+    beside = posixpath.normpath("/" + posixpath.join(posixpath.dirname(path), source))
+    return f"{scheme}://{host}{beside}"
 
 
 def _options(where: str, cell: Any) -> dict[str, Any]:

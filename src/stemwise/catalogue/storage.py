@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
@@ -89,10 +89,8 @@ def publish(file: Path, target: str, cancel: threading.Event | None = None) -> N
 
     def put(alive: Alive) -> None:
         alive(STALL + file.stat().st_size / SLOWEST)
-        folder = path.rpartition("/")[0]
-        with suppress(NotImplementedError):  # object stores have no folders
-            system.makedirs(folder, exist_ok=True)
         if _shows_parts(system):
+            system.makedirs(path.rpartition("/")[0], exist_ok=True)
             part = f"{path}.part"  # of no process: what is left of one is written over
             system.put_file(str(file), part)
             alive()
@@ -103,10 +101,17 @@ def publish(file: Path, target: str, cancel: threading.Event | None = None) -> N
     patiently(put, target, cancel)
 
 
+_WHOLE = {
+    *("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "tos", "oci", "hf"),
+    *("http", "https", "memory"),
+}
+"""Protocols by which a file appears when it is whole, in folders that nobody has to make."""
+
+
 def _shows_parts(system: Any) -> bool:
     """Whether others see a file that is being written."""
     protocols = system.protocol if isinstance(system.protocol, tuple) else (system.protocol,)
-    return bool({"file", "local", "sftp", "ftp", "smb", "hdfs"} & set(protocols))
+    return not _WHOLE & set(protocols)
 
 
 def find_files(folder: str, pattern: str | None = None) -> list[tuple[str, str]]:
