@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -33,7 +34,10 @@ class Block:
 
 
 class Conversion:
-    """The way of one song to the separator's rate and channels, and of its stems back."""
+    """The way of one song to the separator's rate and channels, and of its stems back.
+
+    The two ways may be gone in two threads, as long as what comes back went in before.
+    """
 
     def __init__(self, separator: Separator, sample_rate: int, channels: int) -> None:
         self.channels, self.width = channels, separator.channels
@@ -44,7 +48,7 @@ class Conversion:
         self.inward = StreamResampler(sample_rate, rate, channels)
         self.rates = rate, sample_rate
         self.outward = StreamResampler(rate, sample_rate, self.sources * channels)
-        self.mixture: list[np.ndarray] = []
+        self.mixture: deque[np.ndarray] = deque()
         self.received = self.sent = self.frames = 0
 
     def carry_gains(self, gated: bool) -> None:
@@ -121,6 +125,11 @@ class Conversion:
 
     def _mixture(self, samples: int) -> np.ndarray:
         """The next `samples` of the song itself."""
-        held = np.concatenate(self.mixture, axis=-1)
-        self.mixture = [held[:, samples:]]
-        return held[:, :samples]
+        parts = [np.zeros((self.channels, 0), np.float32)]
+        while samples:
+            block = self.mixture.popleft()
+            if block.shape[-1] > samples:
+                self.mixture.appendleft(block[:, samples:])
+            parts.append(block[:, :samples])
+            samples -= parts[-1].shape[-1]
+        return np.concatenate(parts, axis=-1)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -146,20 +147,41 @@ class Engine:
         progress. Raises ModelError where labels and gate do not fit together, AudioError
         for NaN or infinite samples, Cancelled soon after `cancel` is set.
         """
+        length = None if total is None else total / sample_rate
+        for finish in self.unfinished(blocks, sample_rate, channels, labels=labels, cancel=cancel):
+            block = finish()
+            if progress is not None:
+                progress((block.start + block.stems.shape[-1]) / sample_rate, length)
+            yield block
+
+    def unfinished(
+        self,
+        blocks: Iterable[np.ndarray],
+        sample_rate: int,
+        channels: int,
+        *,
+        labels: Activity | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[Callable[[], Block]]:
+        """As `stream`, but yields calls, each of which makes the next block.
+
+        What is left to them is the gate and the way back to the song's rate. They are to be made
+        in order, and may be made in another thread, while this one goes on to the next.
+        """
         song = Conversion(self.separator, sample_rate, channels)
         complete = self.separator.complete and self.phase != "griffin-lim"
         gate = Gate(self.separator, self.options.gate, self.options.residual, complete, labels)
         song.carry_gains(not gate.always_open)
-        length = None if total is None else total / sample_rate
-        for stretch in self._stretches(song.model_rate(blocks), cancel):
+
+        def finish(stretch: _Stretch) -> Block:
             activity = stretch.activity.numpy()
             gated, gains = gate.push(
                 stretch.stems.numpy(), activity, stretch.mixture.numpy(), stretch.last
             )
-            block = song.song_rate(gated, gains, activity, stretch.last, self.options.residual)
-            if progress is not None:
-                progress(song.sent / sample_rate, length)
-            yield block
+            return song.song_rate(gated, gains, activity, stretch.last, self.options.residual)
+
+        for stretch in self._stretches(song.model_rate(blocks), cancel):
+            yield partial(finish, stretch)
 
     def detect(
         self,

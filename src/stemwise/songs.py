@@ -1,7 +1,8 @@
 """Songs on disk: a file in, a file per stem out, and what there is to say about them.
 
-A song streams through the engine block by block, and its stems go to disk as they come; nothing
-holds the song, and no file has its name before all files of the song are whole.
+A song streams through the engine block by block: while the network computes, what follows is
+decoded and what came before is written. Nothing holds the song, and no file has its name before
+all files of the song are whole.
 """
 
 from __future__ import annotations
@@ -9,21 +10,29 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stemwise.activity import Activity, read_activity, write_activity
-from stemwise.audio import AudioFormat, open_audio
+from stemwise.audio import AudioFormat, AudioReader, open_audio
 from stemwise.errors import Cancelled, ModelError, OutputError, hint
 from stemwise.naming import TEMPLATE, Plan, check_template, plan_songs
+from stemwise.pipeline import ReadAhead, WriteBehind
 from stemwise.stem_output import CLIP_MODES, ClipMode, Level, StemOutput
 
 if TYPE_CHECKING:
-    from stemwise.separation import Engine, Progress
+    from stemwise.separation import Block, Engine, Progress
+
+_AHEAD = 16
+"""Blocks that are decoded ahead: with the reader's, 24 s at 44.1 kHz."""
+_BEHIND = 1
+"""Blocks of stems that wait to be written; they are as long as the engine's pieces."""
 
 
 @dataclass(frozen=True)
@@ -190,17 +199,26 @@ def separate_file(
         with writing:
             heard = ActivityTrack(engine)
             samples = 0
-            total = info.samples
-            if total is None and info.duration is not None:
-                total = round(info.duration * rate)
-            stream = engine.stream(
-                reader, rate, channels, labels=labels, total=total, progress=progress, cancel=cancel
-            )
-            for block in stream:
-                _check(cancel)
+            length = info.duration if info.samples is None else info.samples / rate
+
+            def take(finish: Callable[[], Block]) -> None:
+                nonlocal samples
+                block = finish()
                 writing.write(output.mix(block.stems, sources))
                 heard.add(block.activity)
                 samples += block.stems.shape[-1]
+
+            with _decoded(reader) as blocks, WriteBehind(_BEHIND) as behind:
+                for finish in engine.unfinished(
+                    blocks, rate, channels, labels=labels, cancel=cancel
+                ):
+                    _check(cancel)
+                    behind.do(partial(take, finish))
+                    if progress is not None:
+                        progress(samples / rate, length)
+                behind.finish()
+            if progress is not None:
+                progress(samples / rate, length)
             gain = writing.finish()
             activity = heard.activity(samples / rate)
             if plan.activity is not None:
@@ -226,6 +244,19 @@ def separate_file(
         )
 
 
+@contextmanager
+def _decoded(reader: AudioReader) -> Iterator[Iterable[np.ndarray]]:
+    """The blocks of a song, decoded ahead of what is done with them.
+
+    A pipe is read as its blocks are asked for: what feeds it may never end.
+    """
+    if not reader.path.is_file():
+        yield reader
+        return
+    with ReadAhead(reader, _AHEAD) as blocks:
+        yield blocks
+
+
 def _unlabelled(sources: Sequence[str], labels: Activity | None) -> list[str]:
     missing = [name for name in sources if labels is not None and name not in labels.sources]
     return [f"the labels do not name {', '.join(missing)}: left open"] if missing else []
@@ -249,15 +280,16 @@ def detect_file(
     """When each source of a song plays. Raises AudioError, ModelError, Cancelled."""
     with open_audio(song) as reader:
         reader.verify()
-        activity = detect_blocks(
-            engine,
-            reader,
-            reader.sample_rate,
-            reader.channels,
-            total=reader.info.samples,
-            progress=progress,
-            cancel=cancel,
-        )
+        with _decoded(reader) as blocks:
+            activity = detect_blocks(
+                engine,
+                blocks,
+                reader.sample_rate,
+                reader.channels,
+                total=reader.info.samples,
+                progress=progress,
+                cancel=cancel,
+            )
         return Detection(activity, tuple(reader.warnings))
 
 

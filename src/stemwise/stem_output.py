@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -27,6 +28,7 @@ import numpy as np
 from stemwise.audio import AudioFormat, AudioWriter, create_audio, open_audio
 from stemwise.errors import AudioError, Cancelled, OutputError
 from stemwise.naming import Plan, check_places
+from stemwise.pipeline import at_once
 from stemwise.processes import is_alive
 
 ClipMode = Literal["rescale", "clamp", "none"]
@@ -118,6 +120,8 @@ class StemOutput:
         self._heads: dict[str, Path] = {}
         self._writers: dict[str, AudioWriter] = {}
         self._spilling = False
+        self._encodes = format.extension != "wav"
+        self._failed = threading.Event()
         try:
             # also for lossy formats: what they cannot hold shows before anything is computed
             self._open("final", {name: path.name for name, path in self._final.items()}, format)
@@ -138,11 +142,12 @@ class StemOutput:
             self._meters[name].add(block)
         if self._rescales and not self._spilling and self.peak > 1:
             self._spill()
-        for name, writer in self._writers.items():
-            block = stems[name]
-            clamped = np.clip(block, -1, 1) if self.clip_mode == "clamp" else block
-            with self._named(name):
-                writer.write(clamped)
+        writes = [partial(self._append, name, block) for name, block in stems.items()]
+        if self._encodes and not self._spilling:
+            at_once(writes)
+        else:
+            for write in writes:
+                write()
 
     def finish(self) -> float:
         """Complete every stem, still in the hidden folder; returns the factor of all stems."""
@@ -151,9 +156,7 @@ class StemOutput:
             return self.gain
         self.gain = min(1.0, _FULL_SCALE / self.peak) if self.peak > 1 else 1.0
         (self._staging / "final").mkdir(exist_ok=True)
-        for name, path in self._final.items():
-            with self._named(name):
-                self._assemble(name, path)
+        at_once([partial(self._assemble, name) for name in self._final], self._failed)
         return self.gain
 
     def add(self, path: Path, write: Callable[[Path], None]) -> None:
@@ -250,27 +253,40 @@ class StemOutput:
         names = {name: f"{path.stem}.wav" for name, path in self._final.items()}
         self._open("spill", names, AudioFormat("wav", "float32"))
 
-    def _assemble(self, name: str, path: Path) -> None:
+    def _append(self, name: str, block: np.ndarray) -> None:
+        clamped = np.clip(block, -1, 1) if self.clip_mode == "clamp" else block
+        with self._named(name):
+            self._writers[name].write(clamped)
+
+    def _assemble(self, name: str) -> None:
         """Write the final file of a stem from its parts, times the factor."""
+        path = self._final[name]
         head = self._heads.get(name)
         spill = self._staging / "spill" / f"{path.stem}.wav"
         parts = [spill] if head is None else [head, spill]
-        with create_audio(
-            path,
-            self._rate,
-            self._channels,
-            format=self.format,
-            tags=self._tags,
-            cover=self._cover,
-        ) as writer:
+        with (
+            self._named(name),
+            create_audio(
+                path,
+                self._rate,
+                self._channels,
+                format=self.format,
+                tags=self._tags,
+                cover=self._cover,
+            ) as writer,
+        ):
             for part in parts:
                 with open_audio(part) as reader:
                     for block in reader:
-                        if self._cancel is not None and self._cancel.is_set():
-                            raise Cancelled("Separation was cancelled.")
+                        self._check()
                         writer.write(block * np.float32(self.gain))
         for part in parts:
             part.unlink()
+
+    def _check(self) -> None:
+        """Stop where the song is cancelled, or another of its stems has failed."""
+        if self._failed.is_set() or (self._cancel is not None and self._cancel.is_set()):
+            raise Cancelled("Separation was cancelled.")
 
     def _named(self, name: str) -> AbstractContextManager[None]:
         return _final_name(self._final[name], self.plan.stems[name])

@@ -11,8 +11,9 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -247,13 +248,17 @@ class _Counted:
         self.lengths: list[int] = []
         self.peaks: list[float] = []
 
-    def stream(self, *arguments: Any, **options: Any) -> Iterator[Block]:
-        """See `Engine.stream`."""
-        for block in self._engine.stream(*arguments, **options):
-            self.lengths.append(block.stems.shape[-1])
-            wanted = block.stems[self._wanted]
-            self.peaks.append(max(float(wanted.max(initial=0)), -float(wanted.min(initial=0))))
-            yield block
+    def unfinished(self, *arguments: Any, **options: Any) -> Iterator[Callable[[], Block]]:
+        """See `Engine.unfinished`."""
+        for finish in self._engine.unfinished(*arguments, **options):
+            yield partial(self._note, finish)
+
+    def _note(self, finish: Callable[[], Block]) -> Block:
+        block = finish()
+        self.lengths.append(block.stems.shape[-1])
+        wanted = block.stems[self._wanted]
+        self.peaks.append(max(float(wanted.max(initial=0)), -float(wanted.min(initial=0))))
+        return block
 
 
 def _unnamed(sentence: str, song: Path) -> str:
