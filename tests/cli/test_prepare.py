@@ -109,3 +109,36 @@ def test_show(stemwise: Stemwise, tmp_path: Path) -> None:
     track = json.loads(lines[0])
     assert track["channels"] == 2
     assert {level["name"] for level in track["levels"]} == {"vocals", "accompaniment", "mixture"}
+
+
+def test_tracks_from_patterns_manifests_and_urls(stemwise: Stemwise, tmp_path: Path) -> None:
+    write_miniature("folder", tmp_path / "set", seconds=1.0)
+    direct = stemwise("prepare", "folder", "set", "direct", "--workers", 1)
+    assert direct.status == 0, direct.err
+    url = f"file://{tmp_path}/set"
+    fetched = stemwise("prepare", "folder", url, "fetched", "--workers", 2)
+    assert fetched.status == 0, fetched.err
+    ours, theirs = open_store(tmp_path / "fetched"), open_store(tmp_path / "direct")
+    assert [one.name for one in ours.tracks] == [one.name for one in theirs.tracks]
+    pairs = list(zip(ours.manifest.tracks, theirs.manifest.tracks, strict=True))
+    assert all(one.sha256 == other.sha256 for one, other in pairs), "the same, bit for bit"
+    assert all(one.split == other.split for one, other in pairs)
+    assert all(one.path.startswith(url) for one in ours.manifest.tracks[0].sources)
+    assert not list((tmp_path / "fetched").rglob("*.wav")), "copies were removed"
+    assert stemwise("store", "check", "fetched").status == 0
+    again = stemwise("prepare", "folder", url, "fetched", "--workers", 1)
+    assert again.err.count("already there") == len(pairs)
+
+    first, second = (one.name for one in ours.tracks[:2])
+    (tmp_path / "list.csv").write_text(f"path,url,id\nset/{first},,one\n,{url}/{second},two\n")
+    command = ("prepare", "auto", "list.csv", f"{url}/no*", "mixed", "--workers", 1)
+    assert "There are no tracks in" in stemwise(*command).err
+    (tmp_path / "set" / second / "vocals.wav").write_bytes(b"RIFF")
+    broken = stemwise("prepare", "auto", "list.csv", "mixed", "--workers", 1, "--skip-broken")
+    assert broken.status == 1
+    assert f"{url}/{second}/vocals.wav" in broken.err
+    assert str(tmp_path / "mixed") not in broken.err, "nobody knows of the copy"
+    assert [one.name for one in open_store(tmp_path / "mixed").tracks] == ["one"]
+    other = stemwise("prepare", "ikala", url, "other")
+    assert other.status == 1
+    assert "are of the kind folder, not ikala" in other.err

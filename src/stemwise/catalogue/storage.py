@@ -130,6 +130,13 @@ def find_files(folder: str, pattern: str | None = None) -> list[tuple[str, str]]
     return [(path[cut:], _url(system, path)) for path in sorted(found)]
 
 
+def size_of(place: str) -> int | None:
+    """Bytes of the file behind a URL, None where its server does not say; CatalogueError."""
+    system, path = _system(place)
+    size = patiently(lambda alive: system.size(path), place)
+    return None if size is None else int(size)
+
+
 def _url(system: Any, path: str) -> str:
     return path if is_url(path) else str(system.unstrip_protocol(path))
 

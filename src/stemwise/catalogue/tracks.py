@@ -12,16 +12,17 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
+from stemwise.activity_files import SUFFIXES
 from stemwise.catalogue.entries import Entry, checked_id, fixed_part, is_pattern, source_name
 from stemwise.catalogue.manifest import is_manifest, read_manifest
 from stemwise.catalogue.redaction import redacted
-from stemwise.catalogue.storage import fetch, find_files, is_url, join
-from stemwise.data.track import Part
+from stemwise.catalogue.storage import fetch, find_files, is_url, join, size_of
+from stemwise.data.folder import read_track
+from stemwise.data.track import Part, Track
 from stemwise.errors import CatalogueError
 from stemwise.evaluation.layout import AUDIO, SPLITS, STEM_FILE, is_track, list_references
-
-LABELS = frozenset((".csv", ".lab", ".txt", ".jams"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +61,19 @@ def read_tracks(
     return tracks
 
 
+def is_plain(place: str) -> bool:
+    """Whether a place is a path of this machine, and neither pattern nor manifest."""
+    if is_manifest(place) or is_url(place):
+        return False
+    return Path(place).exists() or not is_pattern(place)
+
+
 def _expand(argument: str, split: str | None, broken: list[str]) -> Iterator[TrackEntry]:
     if is_manifest(argument):
         yield from _of_manifest(argument)
     elif is_url(argument):
         yield from (one for one in _of_url(argument) if split in (None, one.split))
-    elif is_pattern(argument) and not Path(argument).exists():
+    elif not is_plain(argument):
         yield from (one for one in _of_pattern(argument) if split in (None, one.split))
     else:
         entries, sentences = list_references(Path(argument), split)
@@ -85,7 +93,7 @@ def _of_manifest(place: str) -> Iterator[TrackEntry]:
 
 def _name(place: str) -> str:
     """What a track is called: a folder by its whole name, a stem file without the suffix."""
-    if place.lower().partition("?")[0].endswith(STEM_FILE):
+    if _is_stem_file(place):
         return source_name(place)
     return PurePosixPath(place.rstrip("/")).name or "track"
 
@@ -98,7 +106,7 @@ def _of_pattern(pattern: str) -> Iterator[TrackEntry]:
 
 
 def _of_url(place: str) -> Iterator[TrackEntry]:
-    if place.lower().partition("?")[0].endswith(STEM_FILE) and not is_pattern(place):
+    if _is_stem_file(place) and not is_pattern(place):
         yield TrackEntry(_name(place), place)
         return
     root = fixed_part(place).rstrip("/")
@@ -107,9 +115,11 @@ def _of_url(place: str) -> Iterator[TrackEntry]:
     if below == [""]:
         yield TrackEntry(_name(root), root)
         return
-    for path in below:
-        if wanted is None or wanted.fullmatch(path):
-            yield _entry(path, join(root, path))
+    found = [_entry(path, join(root, path)) for path in below]
+    splits = ("", *SPLITS)
+    for one in sorted(found, key=lambda one: splits.index(one.split)):  # as readers of sets do
+        if wanted is None or wanted.fullmatch(one.source[len(root) + 1 :]):
+            yield one
 
 
 def _matcher(pattern: str) -> re.Pattern[str]:
@@ -156,21 +166,70 @@ def _within(file: str, folders: set[str]) -> bool:
 def fetch_track(source: str, folder: Path, cancel: threading.Event | None = None) -> Path:
     """A track as a local folder or stem file: itself where it is one, else a copy in `folder`.
 
-    Label files of the track come with it. Raises CatalogueError, Cancelled.
+    Its label file comes with it. Raises CatalogueError, Cancelled.
     """
     if not is_url(source):
         if not Path(source).exists():
             raise CatalogueError(f"There is no track {source}.")
         return Path(source)
-    if source.lower().partition("?")[0].endswith(STEM_FILE):
+    if _is_stem_file(source):
         return fetch(source, folder, cancel)
     copy = folder / _name(source)
     copy.mkdir()
-    files = [(path, url) for path, url in find_files(f"{source.rstrip('/')}/") if "/" not in path]
-    for path, url in files:
-        suffix = PurePosixPath(path).suffix.lower()
-        if suffix in AUDIO or suffix in LABELS:
-            fetch(url, copy, cancel)
-    if not any(copy.iterdir()):
-        raise CatalogueError(f"There is no track {redacted(source)}.")
+    for url in _files_of(source):
+        fetch(url, copy, cancel)
     return copy
+
+
+def _is_stem_file(source: str) -> bool:
+    return source.partition("?")[0].lower().endswith(STEM_FILE)
+
+
+def _files_of(source: str) -> list[str]:
+    """URLs of the stems in a track's folder, and of its labels; raises CatalogueError."""
+    urls = []
+    for below, url in find_files(f"{source.rstrip('/')}/"):
+        path = PurePosixPath(below)
+        labels = path.stem == "activity" and path.suffix.lower() in SUFFIXES
+        if len(path.parts) == 1 and (labels or path.suffix.lower() in AUDIO):
+            urls.append(url)
+    if not urls:
+        raise CatalogueError(f"There is no track {redacted(source)}.")
+    return urls
+
+
+@dataclass(frozen=True)
+class AwayTrack:
+    """A track behind a URL that is prepared for training (see `data.away.Away`)."""
+
+    entry: TrackEntry
+
+    @property
+    def name(self) -> str:
+        """Its id."""
+        return self.entry.id
+
+    @property
+    def split(self) -> str:
+        """Its split, "" for none."""
+        return self.entry.split
+
+    @property
+    def base(self) -> str:
+        """The folder of its folder or stem file, with a slash."""
+        place = self.entry.source.partition("?")[0].rstrip("/")
+        return redacted(f"{place.rpartition('/')[0]}/")
+
+    def sizes(self) -> dict[str, int | None]:
+        """Bytes of its files by their URLs as records have them; raises CatalogueError."""
+        source = self.entry.source
+        urls = [source] if _is_stem_file(source) else _files_of(source)
+        beside = "" if _is_stem_file(source) else f"{_name(source)}/"
+        return {
+            f"{self.base}{beside}{PurePosixPath(unquote(urlsplit(url).path)).name}": size_of(url)
+            for url in urls
+        }
+
+    def bring(self, folder: Path, cancel: threading.Event | None) -> Track:
+        """Copy its files into `folder`; raises CatalogueError, DataError, Cancelled."""
+        return read_track(fetch_track(self.entry.source, folder, cancel), self.name, self.split)

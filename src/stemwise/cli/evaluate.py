@@ -175,17 +175,13 @@ def evaluate(
 
 def _check(places: Sequence[str], model: str | None, running: RunOptions) -> None:
     """Refuse command lines that name too much or too little."""
-    from stemwise.catalogue.entries import is_pattern
-    from stemwise.catalogue.manifest import is_manifest
-    from stemwise.catalogue.storage import is_url
+    from stemwise.catalogue.tracks import is_plain
 
     if len(places) != 2 and model is None:
         raise typer.BadParameter("give ESTIMATES, or --model NAME to separate REFERENCES.")
     if running.asked and model is None:
         raise typer.BadParameter("--run, --retry-failed, --cluster and --memory need --model.")
-    plain = len(places) == 1 and not (is_manifest(places[0]) or is_url(places[0]))
-    if is_pattern(places[0]) and not Path(places[0]).exists():
-        plain = False
+    plain = len(places) == 1 and is_plain(places[0])
     if model is not None and running.directory is None and (running.asked or not plain):
         raise typer.BadParameter(
             "several places, patterns, manifests and URLs need --run DIR, for the ledger, as do "

@@ -14,6 +14,7 @@ import typer
 from stemwise.cli.options import Quiet, one_of
 
 if TYPE_CHECKING:
+    from stemwise.data.away import Away
     from stemwise.data.prepare import Done
     from stemwise.data.track import Track
 
@@ -22,7 +23,14 @@ def prepare(
     kind: Annotated[
         str, typer.Argument(metavar="KIND", help="musdb18, medleydb, ..., folder, or auto.")
     ],
-    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder of the data set.")],
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ROOT...",
+            help="Folder of the data set. Tracks of the kind folder also as patterns, manifests "
+            "(.csv, .jsonl, .parquet) and URLs.",
+        ),
+    ],
     store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder for the store.")],
     sample_rate: Annotated[
         int | None, typer.Option(min=1000, max=384000, help="Hz [as it is].", show_default=False)
@@ -49,22 +57,27 @@ def prepare(
     quiet: Quiet = False,
 ) -> None:
     """Decode a data set into a store; a stopped run continues where it was."""
+    from stemwise.catalogue.redaction import redacted
+    from stemwise.catalogue.storage import is_url
     from stemwise.data.prepare import prepare as write_store
-    from stemwise.data.sets import READERS, detect_kind, read_set
+    from stemwise.data.sets import READERS
     from stemwise.data.store_manifest import DTYPES, Origin
     from stemwise.errors import DataError
 
     one_of("KIND", kind, ("auto", *READERS))
     one_of("--dtype", dtype, DTYPES)
+    if is_url(str(store)):
+        raise typer.BadParameter("a store is written into a folder of this machine.")
     if demo:
+        if len(places) > 1 or is_url(places[0]):
+            raise typer.BadParameter("--demo writes one folder, and prepares it.")
         kind = "folder" if kind == "auto" else kind
-        _write_demo(kind, root)
-    if kind == "auto":
-        kind = detect_kind(root)
+        _write_demo(kind, Path(places[0]))
     broken: list[str] | None = [] if skip_broken else None
-    tracks = read_set(kind, root, split, broken=broken)
+    kind, tracks = _tracks(kind, places, split, broken)
+    shown = ", ".join(map(redacted, places))
     if not tracks:
-        raise DataError(f"{root} has no track that can be prepared: {(broken or ['none'])[0]}")
+        raise DataError(f"{shown} has no track that can be prepared: {(broken or ['none'])[0]}")
     unread = list(broken or ())
     with _shown(tracks, quiet) as progress:
         made = write_store(
@@ -76,7 +89,7 @@ def prepare(
             dtype=next(one for one in DTYPES if one == dtype),
             labels=labels,
             workers=workers or _cores(),
-            origin=Origin(kind=kind, root=str(root), split=split),
+            origin=Origin(kind=kind, root=places[0] if _is_folder(places) else "", split=split),
             broken=broken,
             skipped=unread,
             progress=progress,
@@ -90,6 +103,41 @@ def prepare(
         for sentence in broken:
             typer.echo(f"  {sentence}", err=True)
         raise typer.Exit(1)
+
+
+def _is_folder(places: Sequence[str]) -> bool:
+    return len(places) == 1 and Path(places[0]).is_dir()
+
+
+def _tracks(
+    kind: str, places: Sequence[str], split: str | None, broken: list[str] | None
+) -> tuple[str, list[Track | Away]]:
+    """The kind of the data set, and its tracks; sentences on broken ones go to `broken`."""
+    from stemwise.catalogue.tracks import AwayTrack, is_plain, read_tracks
+    from stemwise.data.folder import read_track
+    from stemwise.data.sets import detect_kind, read_set
+    from stemwise.errors import DataError
+
+    if kind == "auto":
+        kind = detect_kind(places[0]) if len(places) == 1 and is_plain(places[0]) else "folder"
+    tracks: list[Track | Away] = []
+    for place in places:
+        if is_plain(place):
+            tracks += read_set(kind, place, split, broken=broken)
+            continue
+        if kind != "folder":
+            raise DataError(f"patterns, manifests and URLs are of the kind folder, not {kind}")
+        for entry in read_tracks([place], split=split):
+            if entry.is_remote:
+                tracks.append(AwayTrack(entry))
+                continue
+            try:
+                tracks.append(read_track(Path(entry.source), entry.id, entry.split))
+            except DataError as error:
+                if broken is None:
+                    raise
+                broken.append(str(error))
+    return kind, tracks
 
 
 def _write_demo(kind: str, root: Path) -> None:
@@ -126,7 +174,7 @@ def _bytes(size: int) -> str:
 
 
 @contextmanager
-def _shown(tracks: Sequence[Track], quiet: bool) -> Iterator[Callable[[Done], None]]:
+def _shown(tracks: Sequence[Track | Away], quiet: bool) -> Iterator[Callable[[Done], None]]:
     """What to call with each track that is done: a bar on a terminal, else a line each."""
     if quiet:
         yield lambda done: None
@@ -147,7 +195,7 @@ def _shown(tracks: Sequence[Track], quiet: bool) -> Iterator[Callable[[Done], No
         TextColumn("{task.fields[name]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        lengths = {track.name: track.samples / track.sample_rate for track in tracks}
+        lengths = {track.name: _seconds(track) for track in tracks}
         # what was there already is no work, and would make the time that is left too short
         task = bars.add_task("", total=sum(lengths.values()), count=0, name="", speed="")
         seen = iter(range(1, len(tracks) + 1))
@@ -164,6 +212,13 @@ def _shown(tracks: Sequence[Track], quiet: bool) -> Iterator[Callable[[Done], No
             bars.update(task, advance=length, count=next(seen), name=name, speed=told)
 
         yield show
+
+
+def _seconds(track: Track | Away) -> float:
+    """Length of a track; one that is elsewhere counts as four minutes, like most songs."""
+    from stemwise.data.track import Track
+
+    return track.samples / track.sample_rate if isinstance(track, Track) else 240.0
 
 
 def _line(done: Done, count: int, total: int) -> str:

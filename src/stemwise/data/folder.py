@@ -115,10 +115,13 @@ def _candidates(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def _read(root: Path, split: str, song: Path) -> Track:
-    stem_file = not song.is_dir()
     name = song.relative_to(root).as_posix()
-    if stem_file:
-        name = name[: -len(STEM_SUFFIX)]
+    return read_track(song, name if song.is_dir() else name[: -len(STEM_SUFFIX)], split)
+
+
+def read_track(song: Path, name: str, split: str) -> Track:
+    """One track, a folder of stems or a stem file, under a name; raises DataError."""
+    if not song.is_dir():
         stems = stem_file_parts(song)
         title, beside = f"{song.name[: -len(STEM_SUFFIX)]}.activity", song.parent
     else:

@@ -13,13 +13,15 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import cast
 
+from stemwise.data.away import Away, AwayJob
 from stemwise.data.store import Store, open_store
 from stemwise.data.store_manifest import (
     MANIFEST,
@@ -49,13 +51,13 @@ class Done:
     kept: it was there already; problem: why it was skipped.
     """
 
-    track: Track
+    track: Track | Away
     kept: bool = False
     problem: str | None = None
 
 
 def prepare(
-    tracks: Sequence[Track],
+    tracks: Sequence[Track | Away],
     folder: str | Path,
     *,
     sample_rate: int | None = None,
@@ -72,7 +74,7 @@ def prepare(
     """Write tracks into a store and open it.
 
     Args:
-        tracks: their order is that of the store.
+        tracks: their order is that of the store; those behind URLs are fetched one by one.
         folder: a new or empty folder, or a store that the same call has begun.
         sample_rate: in hertz; None keeps each track's own.
         channels: 1 mixes down, 2 doubles mono; None keeps mono tracks mono, all others stereo.
@@ -106,7 +108,12 @@ def prepare(
     root = Path(os.path.abspath(origin.root)) if origin.root else None
     if root is not None:
         origin = origin.model_copy(update={"root": str(root)})
-    jobs = [Job(track, folder, root, settings) for track in tracks]
+    jobs = [
+        Job(track, folder, root, settings)
+        if isinstance(track, Track)
+        else AwayJob(track, folder, settings)
+        for track in tracks
+    ]
     make_folder(folder)
     with _locked(folder):
         work = _Work(folder, settings, origin, len(jobs), list(skipped))
@@ -114,7 +121,7 @@ def prepare(
     return open_store(folder)
 
 
-def _check(tracks: Sequence[Track], sources: Sequence[str] | None) -> None:
+def _check(tracks: Sequence[Track | Away], sources: Sequence[str] | None) -> None:
     if not tracks:
         raise DataError("there is no track to prepare")
     names: set[str] = set()
@@ -124,7 +131,10 @@ def _check(tracks: Sequence[Track], sources: Sequence[str] | None) -> None:
         names.add(track.name)
         if track.name.encode("utf-8", "replace").decode() != track.name:
             raise DataError(f"the track name {track.name!r} is not valid Unicode: rename its files")
-    known = sorted({source for track in tracks for source in track.stems})
+    here = [track for track in tracks if isinstance(track, Track)]
+    if len(here) < len(tracks):
+        return  # which stems the others have shows when they are here
+    known = sorted({source for track in here for source in track.stems})
     for source in sources or ():
         if source not in known:
             raise DataError(f"no track has a stem '{source}': {hint(source, known)}")
@@ -142,7 +152,7 @@ class _Work:
 
     def run(
         self,
-        jobs: Sequence[Job],
+        jobs: Sequence[Job | AwayJob],
         workers: int,
         broken: list[str] | None,
         progress: Callable[[Done], None],
@@ -232,8 +242,10 @@ class _Work:
                 path.unlink(missing_ok=True)
 
 
-def is_fresh(record: TrackRecord, job: Job) -> bool:
+def is_fresh(record: TrackRecord, job: Job | AwayJob) -> bool:
     """Whether a record is what the job would write: same parts, whole file, unchanged sources."""
+    if isinstance(job, AwayJob):
+        return job.is_fresh(record)
     described = [(one.name, one.parts) for one in record.signals]
     if described != job.described() or record.split != job.track.split:
         return False
@@ -266,7 +278,7 @@ def _shown(value: object) -> str:
 
 
 def _written(
-    jobs: Sequence[Job], workers: int, *, skip: bool
+    jobs: Sequence[Job | AwayJob], workers: int, *, skip: bool
 ) -> Iterator[tuple[Done, TrackRecord | None]]:
     """Write every job; with `skip`, tracks that are broken come with their problem."""
     if not jobs:
@@ -274,7 +286,7 @@ def _written(
     if min(workers, len(jobs)) <= 1:
         for job in jobs:
             try:
-                yield Done(job.track), write_track(job)
+                yield Done(job.track), _write(job, lambda: None)
             except DataError as error:
                 if not skip:
                     raise
@@ -287,7 +299,7 @@ def _written(
         min(workers, len(jobs)), mp_context=context, initializer=_begin, initargs=(stop,)
     ) as pool:
         try:
-            pending: dict[Future[TrackRecord], Job] = {pool.submit(_in_worker, j): j for j in jobs}
+            pending = {pool.submit(_in_worker, job): job for job in jobs}
             while pending:
                 # waking up now and then lets Ctrl-C through on every system
                 finished, _ = wait(pending, timeout=0.2, return_when="FIRST_COMPLETED")
@@ -310,9 +322,16 @@ def _written(
             raise
 
 
-def _named(job: Job, error: DataError) -> str:
+def _write(
+    job: Job | AwayJob, check: Callable[[], None], stop: threading.Event | None = None
+) -> TrackRecord:
+    return write_track(job, check) if isinstance(job, Job) else job.write(check, stop)
+
+
+def _named(job: Job | AwayJob, error: DataError) -> str:
     text = str(error)
-    known = any(str(path) in text for path in job.files) or job.track.name in text
+    places = job.files if isinstance(job, Job) else [job.track.base]
+    known = any(str(place) in text for place in places) or job.track.name in text
     return text if known else f"{job.track.name}: {text}"
 
 
@@ -334,12 +353,13 @@ def _begin(stop: Event) -> None:
         threading.Thread(target=follow, daemon=True).start()
 
 
-def _in_worker(job: Job) -> TrackRecord:
+def _in_worker(job: Job | AwayJob) -> TrackRecord:
     def check() -> None:
         if _stop is not None and _stop.is_set():
             raise Cancelled(f"{job.track.name} was stopped")
 
-    return write_track(job, check)
+    # an event of processes has all that is asked of one of threads
+    return _write(job, check, cast("threading.Event | None", _stop))
 
 
 @contextmanager

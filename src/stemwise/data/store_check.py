@@ -114,6 +114,7 @@ def _sources(manifest: Manifest, folder: Path) -> dict[Path, tuple[TrackRecord, 
         folder / source.path: (record, at)
         for record in manifest.tracks
         for at, source in enumerate(record.sources)
+        if "://" not in source.path  # fetched from there; nobody fetches it again to compare
     }
 
 

@@ -49,12 +49,17 @@ Check = Callable[[], None]
 
 @dataclass(frozen=True)
 class Job:
-    """One track to write into the store `folder`; `root`, absolute, is what its paths leave out."""
+    """One track to write into the store `folder`.
+
+    root: absolute, what its paths leave out. base: what they have instead, for copies of files that
+    are elsewhere.
+    """
 
     track: Track
     folder: Path
     root: Path | None
     settings: Settings
+    base: str = ""
 
     @property
     def sample_rate(self) -> int:
@@ -90,7 +95,7 @@ class Job:
         """A source path as the record has it."""
         full = Path(os.path.abspath(path))
         if self.root is not None and full.is_relative_to(self.root):
-            return full.relative_to(self.root).as_posix()
+            return self.base + full.relative_to(self.root).as_posix()
         return full.as_posix()
 
     def described(self) -> list[tuple[str, tuple[SignalPart, ...]]]:
