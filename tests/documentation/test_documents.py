@@ -114,7 +114,7 @@ _STARTS = r"^ *(?:\$ )?(?:srun |torchrun .*-m )?(?:stemwise|python mine\.py) +(?
 
 
 def _without_comment(line: str) -> str:
-    return re.split(r"(?:^|\s)#", re.split(r"\s[>|]\s", line)[0])[0].strip()
+    return re.split(r"(?:^|\s)#", re.split(r"\s[>|](?:\s|$)", line)[0])[0].strip()
 
 
 def _refused(line: str) -> str | None:
