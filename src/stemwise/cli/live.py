@@ -6,7 +6,7 @@ import os
 import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TextIO
 
 import typer
@@ -28,6 +28,9 @@ ATOMIC = getattr(select, "PIPE_BUF", 512)
 """Bytes that go into a pipe all at once or not at all."""
 FIRST_NOTE = 1.0
 """Seconds behind from which it is said, and said again each time they have doubled."""
+WAITING = 1 << 20
+"""Bytes that may wait in the pipe while a piece is computed, where the system allows it: 6 s of CD
+sound in place of 0.37 s, after which a sound card loses samples."""
 
 
 def live(
@@ -110,6 +113,7 @@ def live(
         stream = stack.enter_context(Stream(Engine(separator, options), rate, channels))
         notes = _Notes(stream, quiet, json)
         notes.begin(["activity"] if activity else list(chosen))
+        _widen(sys.stdin.buffer)
         for block in _blocks(sys.stdin.buffer, format, channels, notes):
             blocks = stream.push(block)
             notes.follow()
@@ -190,6 +194,14 @@ class _Notes:
             _json_line(sys.stderr, facts)
         else:
             typer.echo(f"stemwise: {sentence}", err=True)
+
+
+def _widen(pipe: BinaryIO) -> None:
+    if sys.platform == "linux":
+        import fcntl
+
+        with suppress(OSError):  # a file, or more than this user may have
+            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, WAITING)
 
 
 def _blocks(source: BinaryIO, format: str, channels: int, notes: _Notes) -> Iterator[np.ndarray]:
