@@ -87,6 +87,7 @@ def test_urls_are_files_folders_and_patterns() -> None:
         memory.pipe_file(f"/entries/{name}", b"")
     assert names("memory://entries/x.mp3") == ["x"]
     assert names("https://example.org/songs/My%20song.mp3?key=1") == ["My song"]
+    assert names("s3://bucket/Song #1, 50%.mp3") == ["Song #1, 50%"], "nothing is encoded there"
     below = read_entries(["memory://entries/"])
     assert [entry.id for entry in below] == ["sub/y", "x"]
     assert below[0].source == "memory:///entries/sub/y.wav"

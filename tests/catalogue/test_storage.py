@@ -77,6 +77,8 @@ def test_a_server_that_is_gone(server: Loopback, tmp_path: Path) -> None:
     server.close()
     with pytest.raises(CatalogueError, match=r"song\.wav cannot be reached \(Cannot connect"):
         fetch(f"{server.url}/song.wav", tmp_path)
+    with pytest.raises(CatalogueError, match=r"cannot be reached \(Cannot connect"):
+        find_files(f"{server.url}/", f"{server.url}/*.wav")
 
 
 def test_waiting_ends_when_the_work_is_stopped(server: Loopback, tmp_path: Path) -> None:
@@ -107,6 +109,7 @@ def test_secrets_stay_out_of_sentences(server: Loopback, tmp_path: Path) -> None
         ("s3://bucket/a@b/song.mp3", "s3://bucket/a@b/song.mp3"),
         ("C:/music/what?.mp3 and a=b", "C:/music/what?.mp3 and a=b"),
         ("sftp://me:secret@host/x.wav", "sftp://***@host/x.wav"),
+        ("s3://bucket/what?.mp3", "s3://bucket/what?.mp3"),
         ("https://h/x.wav?token", "https://h/x.wav?***"),
         ("https://h/x.wav?a=1&b=: it ends (https://u@h/).", None),
         ("zip://a.wav::https://u:p@h/x.zip?s=1", "zip://a.wav::https://***@h/x.zip?s=***"),

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from stemwise.catalogue.manifest import is_manifest, read_manifest
 from stemwise.catalogue.redaction import redacted
-from stemwise.catalogue.storage import find_files, is_url
+from stemwise.catalogue.storage import find_files, is_url, name_in
 from stemwise.data.reading import AUDIO_SUFFIXES
 from stemwise.errors import CatalogueError
 from stemwise.naming import track_name
@@ -103,8 +102,7 @@ def source_name(source: str) -> str:
     """What the results of a file or URL are called: its name without the suffix."""
     if not is_url(source):
         return track_name(Path(source))
-    path = unquote(urlsplit(source.partition("::")[0]).path)
-    return track_name(Path(PurePosixPath(path).name))
+    return track_name(Path(name_in(source)))
 
 
 def checked_id(name: str, place: str) -> str:

@@ -19,7 +19,9 @@ def _redacted(url: str) -> str:
     scheme, parted, rest = place.partition("://")
     host, slash, path = rest.partition("/")
     user, at, host = host.rpartition("@")
-    if "=" in query:
+    if scheme not in ("http", "https"):
+        pass  # a question mark may be part of a name there
+    elif "=" in query:
         query = _VALUE.sub(rf"={HIDDEN}\1", query)
     elif query:
         query = HIDDEN

@@ -102,19 +102,23 @@ class SeparateWork(ModelWork):
         }
 
     def _report(self, engine: Engine, entry: Entry, result: FileResult, page: Path) -> None:
+        from stemwise.report import page as pages
         from stemwise.report import write_report
         from stemwise.report.facts import separation_facts
         from stemwise.stem_output import make_folder
 
+        # the page of a long song links to what will lie beside it, which no copy does
+        linked = result.duration > pages.LONGEST_EMBEDDED
+        elsewhere = entry.is_remote or self.target is not None
         make_folder(page.parent)
         write_report(
             page.parent,
             title=entry.id.rpartition("/")[2],
-            mixture=result.song,
+            mixture=None if linked and elsewhere else result.song,
             stems=result.stems,
             activity=result.activity,
             facts=separation_facts(result, self.model, engine),
-            warnings=result.warnings,
+            warnings=[named(one, result.song, entry) for one in result.warnings],
             name=page.name,
             staging=self.output.staging,
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
@@ -28,6 +28,14 @@ def is_url(place: str) -> bool:
     """Whether a place is a URL (`s3://songs`), and no path (`C:\\songs` neither)."""
     scheme = urlsplit(place).scheme
     return len(scheme) > 1 and place[len(scheme) :].startswith("://")
+
+
+def name_in(url: str) -> str:
+    """The name of a URL's file or folder; web servers alone encode names, and have queries."""
+    scheme, _, path = url.partition("::")[0].partition("://")
+    if scheme in ("http", "https"):
+        path = unquote(path.partition("?")[0].partition("#")[0])
+    return path.rstrip("/").rpartition("/")[2]
 
 
 def join(folder: str, name: str) -> str:
@@ -61,7 +69,7 @@ def fetch(source: str, folder: Path, cancel: threading.Event | None = None) -> P
     if not is_url(source):
         return Path(source)
     system, path = _system(source)
-    target = folder / (unquote(urlsplit(source).path).rpartition("/")[2] or "song")
+    target = folder / (name_in(source) or "song")
 
     def copy(alive: Alive) -> Path:
         # an attempt that was given up may still hold the file of its own
@@ -117,17 +125,26 @@ def _shows_parts(system: Any) -> bool:
 def find_files(folder: str, pattern: str | None = None) -> list[tuple[str, str]]:
     """Files below a URL, or those that a pattern finds, sorted: path below it, and URL.
 
-    Raises CatalogueError.
+    Paths are decoded where URLs are encoded. Raises CatalogueError.
     """
     system, root = _system(folder)
-    if pattern is None:
-        found = patiently(lambda alive: system.find(root), folder)
-    else:
-        matches = _system(pattern)[1]
-        found = patiently(lambda alive: system.glob(matches, detail=True), pattern)
-        found = [path for path, facts in found.items() if facts.get("type") != "directory"]
+    matches = None if pattern is None else _system(pattern)[1]
+
+    def listed(alive: Alive) -> list[str]:
+        if matches is None:
+            found = list(system.find(root))
+        else:
+            facts = system.glob(matches, detail=True)
+            found = [path for path, one in facts.items() if one.get("type") != "directory"]
+        if not found:
+            with suppress(FileNotFoundError):
+                system.ls(root)  # says what is wrong, which the calls above hide
+        return found
+
+    found = patiently(listed, pattern or folder)
     cut = len(root.rstrip("/")) + 1
-    return [(path[cut:], _url(system, path)) for path in sorted(found)]
+    decoded = unquote if folder.startswith("http") else str
+    return [(decoded(path[cut:]), _url(system, path)) for path in sorted(found)]
 
 
 def size_of(place: str) -> int | None:

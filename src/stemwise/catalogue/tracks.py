@@ -12,13 +12,12 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
 
 from stemwise.activity_files import SUFFIXES
 from stemwise.catalogue.entries import Entry, checked_id, fixed_part, is_pattern, source_name
 from stemwise.catalogue.manifest import is_manifest, read_manifest
 from stemwise.catalogue.redaction import redacted
-from stemwise.catalogue.storage import fetch, find_files, is_url, join, size_of
+from stemwise.catalogue.storage import fetch, find_files, is_url, name_in, size_of
 from stemwise.data.folder import read_track
 from stemwise.data.track import Part, Track
 from stemwise.errors import CatalogueError
@@ -95,7 +94,7 @@ def _name(place: str) -> str:
     """What a track is called: a folder by its whole name, a stem file without the suffix."""
     if _is_stem_file(place):
         return source_name(place)
-    return PurePosixPath(place.rstrip("/")).name or "track"
+    return (name_in(place) if is_url(place) else Path(place).name) or "track"
 
 
 def _of_pattern(pattern: str) -> Iterator[TrackEntry]:
@@ -111,14 +110,20 @@ def _of_url(place: str) -> Iterator[TrackEntry]:
         return
     root = fixed_part(place).rstrip("/")
     wanted = _matcher(place[len(root) + 1 :]) if is_pattern(place) else None
-    below = _tracks_among(path for path, _ in find_files(f"{root}/"))
-    if below == [""]:
+    places: dict[str, str] = {}  # URLs of all files and folders by their paths below
+    for below, url in find_files(f"{root}/"):
+        places[below] = url
+        for above in PurePosixPath(below).parents:
+            url = url.rpartition("/")[0]
+            places[str(above)] = url
+    tracks = _tracks_among(places)
+    if tracks == [""]:
         yield TrackEntry(_name(root), root)
         return
-    found = [_entry(path, join(root, path)) for path in below]
     splits = ("", *SPLITS)
-    for one in sorted(found, key=lambda one: splits.index(one.split)):  # as readers of sets do
-        if wanted is None or wanted.fullmatch(one.source[len(root) + 1 :]):
+    found = [(path, _entry(path, places[path])) for path in tracks]
+    for path, one in sorted(found, key=lambda one: splits.index(one[1].split)):  # as in sets
+        if wanted is None or wanted.fullmatch(path):
             yield one
 
 
@@ -225,10 +230,7 @@ class AwayTrack:
         source = self.entry.source
         urls = [source] if _is_stem_file(source) else _files_of(source)
         beside = "" if _is_stem_file(source) else f"{_name(source)}/"
-        return {
-            f"{self.base}{beside}{PurePosixPath(unquote(urlsplit(url).path)).name}": size_of(url)
-            for url in urls
-        }
+        return {f"{self.base}{beside}{name_in(url)}": size_of(url) for url in urls}
 
     def bring(self, folder: Path, cancel: threading.Event | None) -> Track:
         """Copy its files into `folder`; raises CatalogueError, DataError, Cancelled."""

@@ -31,7 +31,7 @@ def prepare(
             "(.csv, .jsonl, .parquet) and URLs.",
         ),
     ],
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder for the store.")],
+    store: Annotated[str, typer.Argument(metavar="STORE", help="Folder for the store.")],
     sample_rate: Annotated[
         int | None, typer.Option(min=1000, max=384000, help="Hz [as it is].", show_default=False)
     ] = None,
@@ -66,7 +66,7 @@ def prepare(
 
     one_of("KIND", kind, ("auto", *READERS))
     one_of("--dtype", dtype, DTYPES)
-    if is_url(str(store)):
+    if is_url(store):
         raise typer.BadParameter("a store is written into a folder of this machine.")
     if demo:
         if len(places) > 1 or is_url(places[0]):
