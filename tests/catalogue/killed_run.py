@@ -1,7 +1,7 @@
 """A run over many songs with a light work, to be killed: `killed_run.py FOLDER [OPTION ...]`.
 
 Options: a kill of the work (POINT-WHOM), of the ledger ("torn-line", "before-line", "after-line"),
-or "retry".
+"retry", or "cluster" for actors of Ray. SIGTERM stops it as it does the command.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from stemwise.cli.batch import Board, Failure
 from stemwise.cli.many import RunOptions, run_many
 
 SONGS = 60
+STOPPED = 130
 _LINES = 3
 """Songs that are noted before a kill of the ledger."""
 
@@ -57,15 +58,20 @@ def main() -> None:
             kill_at_line(one)
     entries = [Entry(f"album{index % 3}/song{index}", f"{index}") for index in range(SONGS)]
     work = BlockWork(folder / "out", folder / "trace", tuple(kills))
-    running = RunOptions(None, "retry" in options, None, 2, None)
+    cluster = "local" if "cluster" in options else None
+    running = RunOptions(None, "retry" in options, cluster, 2, None)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def tell(failure: Failure) -> None:
         print(failure.sentence, file=sys.stderr)
 
-    with Board(False) as board:
-        run_many(
-            entries, work, str(folder / "out"), running, board, lambda facts: None, tell, False
-        )
+    out = str(folder / "out")
+    try:
+        with Board(False) as board:
+            run_many(entries, work, out, running, board, lambda facts: None, tell, False)
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
 
 
 if __name__ == "__main__":

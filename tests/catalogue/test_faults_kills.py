@@ -8,13 +8,14 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from killed_run import SONGS
+from killed_run import SONGS, STOPPED
 
 SCRIPT = Path(__file__).with_name("killed_run.py")
 _LONG = 120.0
@@ -37,7 +38,13 @@ class Runs:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            env={**os.environ, "TMPDIR": str(self.folder / "tmp")},
+            env={
+                **os.environ,
+                "TMPDIR": str(self.folder / "tmp"),
+                "RAY_TMPDIR": tempfile.gettempdir(),  # its sockets need short names
+                "PYTHONPATH": os.pathsep.join([str(SCRIPT.parent), os.environ["PYTHONPATH"]]),
+                "OMP_NUM_THREADS": "1",
+            },
         )
 
     def finish(self, *options: str) -> str:
@@ -74,6 +81,16 @@ class Runs:
         while any(_runs(process) for process in workers):
             assert time.monotonic() < until, "a worker survived its driver"
             time.sleep(0.01)
+
+    def stopped(self, run: subprocess.Popen[str]) -> None:
+        """Check what a run leaves that was told to stop: results of whole songs, and its ledger."""
+        assert run.wait(_LONG) == STOPPED
+        self.wait_for_orphans()
+        out = self.folder / "out"
+        assert [path.name for path in out.rglob(".*")] == [".ledger.jsonl.lock"]
+        assert not list((self.folder / "tmp").iterdir())
+        songs = [path for path in out.glob("*/*") if path.is_dir()]
+        assert all({file.name for file in song.iterdir()} in ({"a", "b"}, set()) for song in songs)
 
     def check(self) -> None:
         """All results are there and whole, each song is noted once, and nothing else is left."""
@@ -164,15 +181,60 @@ def test_killed_workers_cost_no_song(runs: Runs) -> None:
     runs.check()
 
 
+@pytest.mark.parametrize("everybody", [False, True])
+def test_runs_that_are_told_to_stop(runs: Runs, everybody: bool) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        run = runs.start()
+        runs.wait_for(12, run)
+        if everybody:  # as terminals and batch systems do
+            os.killpg(run.pid, number)
+        else:
+            run.send_signal(number)
+        runs.stopped(run)
+    runs.finish()
+    runs.check()
+
+
+def test_kills_on_a_cluster(runs: Runs) -> None:
+    run = runs.start("cluster")
+    runs.wait_for(20, run)
+    # agents of Ray that serve nobody any more end a minute later
+    processes = [one for one in _descendants(run.pid) if b"Agent" not in _command(one)]
+    assert run.poll() is None, run.stderr.read() if run.stderr else ""
+    assert len(processes) > 3
+    run.kill()
+    assert run.wait() == -signal.SIGKILL
+    until = time.monotonic() + 60
+    while any(_runs(process) for process in processes):
+        assert time.monotonic() < until, "a process survived its driver"
+        time.sleep(0.05)
+
+    run = runs.start("cluster")
+    runs.wait_for(20, run)
+    run.terminate()
+    runs.stopped(run)
+
+    runs.finish("cluster", "fetch-worker", "rename-worker")
+    runs.check()
+
+
+def _descendants(process: int) -> list[int]:
+    try:
+        tasks = list(Path(f"/proc/{process}/task").iterdir())
+        children = [one for task in tasks for one in (task / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [one for child in children for one in (int(child), *_descendants(int(child)))]
+
+
 def _children(process: int) -> list[int]:
     """The workers of a run, which have begun."""
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    lines = {one: Path(f"/proc/{one}/cmdline") for one in children}
-    return [int(one) for one, line in lines.items() if b"spawn_main" in _read(line)]
+    return [int(one) for one in children if b"spawn_main" in _command(int(one))]
 
 
-def _read(path: Path) -> bytes:
+def _command(process: int) -> bytes:
     try:
-        return path.read_bytes()
+        return Path(f"/proc/{process}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return b""

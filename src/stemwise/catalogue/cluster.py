@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import tempfile
 import threading
 import time
 import warnings
@@ -34,6 +35,8 @@ _LOOK = 2.0
 """Seconds between two looks at what the cluster has."""
 _PATIENCE = 60.0
 """Seconds without any machine to work on, after which a run gives up."""
+_GRACE = 5.0
+"""Seconds in which actors may remove what they have begun."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Worker:
         self._work, self._place = work, place
         self._do: Do | None = None
         self._told: tuple[float, float | None] = (0.0, None)
+        self._cancel = threading.Event()
 
     def begin(self) -> str | None:
         """Load what the work needs; a sentence where that cannot be."""
@@ -108,6 +112,8 @@ class Worker:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         if (sentence := self._place.enter()) is not None:
             return sentence
+        if self._place.mark is not None:
+            tempfile.tempdir = str(self._place.mark.parent)
         try:
             self._do = self._work.begin()
         except StemwiseError as error:
@@ -118,7 +124,7 @@ class Worker:
         """Do a song."""
         assert self._do is not None
         self._told = 0.0, None
-        return attempt(self._do, entry, self._tell, threading.Event())
+        return attempt(self._do, entry, self._tell, self._cancel)
 
     def told(self) -> tuple[float, float | None]:
         """Seconds of the song that are done, and its seconds; answered while it is being done."""
@@ -126,6 +132,10 @@ class Worker:
 
     def _tell(self, done: float, total: float | None) -> None:
         self._told = done, total
+
+    def stop(self) -> None:
+        """Have the song that is being done removed, in a thread beside it."""
+        self._cancel.set()
 
 
 def run_cluster(
@@ -141,9 +151,9 @@ def run_cluster(
     address: of a Ray cluster ("auto" for the one this machine belongs to), or "local" for one of
     this machine alone that ends with the run. workers: actors at most (None: one for each GPU or,
     where there are none, one for every two cores). shared: a folder that every machine has to see,
-    as results go there. follow: told how far songs are. Closing the iterator, as Ctrl-C does, ends
-    the actors. Raises CatalogueError where there is no cluster, RefusedError where the work cannot
-    begin.
+    as results go there, for temporary files, which somebody removes. follow: told how far songs
+    are. Closing the iterator, as Ctrl-C does, ends the actors; songs remove what they had begun.
+    Raises CatalogueError where there is no cluster, RefusedError where the work cannot begin.
     """
     ray = _connected(address, workers)
     try:
@@ -258,7 +268,7 @@ class _Cluster:
         actor = self._ray.remote(Worker)
         for _ in range(wanted - len(self._beginning) - len(self._busy)):
             options = {"num_gpus": 1} if gpus else {"num_cpus": cores}
-            # the second thread answers `told` while the first is at work
+            # the second thread answers `told` and `stop` while the first is at work
             options |= {"max_restarts": 0, "max_concurrency": 2}
             started = actor.options(**options).remote(self._work, cores, self._place)
             self._beginning[started.begin.remote()] = started
@@ -328,8 +338,13 @@ class _Cluster:
         return Loss(type(error).__name__, "memory" if memory else "unknown")
 
     def close(self) -> None:
-        """End all actors."""
-        for actor in (*self._beginning.values(), *(actor for actor, _ in self._busy.values())):
+        """End all actors, those that have a song after they have removed what they began."""
+        busy = [actor for actor, _ in self._busy.values()]
+        for actor in busy:
+            actor.stop.remote()
+        if busy:
+            self._ray.wait(list(self._busy), num_returns=len(busy), timeout=_GRACE)
+        for actor in (*self._beginning.values(), *busy):
             self._ray.kill(actor)
 
 

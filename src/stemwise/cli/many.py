@@ -105,7 +105,7 @@ def run_many(
     whole: called at the end with what became of every song of the ledger.
     """
     from stemwise.catalogue import run as catalogue
-    from stemwise.catalogue.cluster import run_cluster
+    from stemwise.catalogue.cluster import LOCAL, run_cluster
     from stemwise.catalogue.ledger import Ledger
     from stemwise.catalogue.memory import GIGABYTE
     from stemwise.catalogue.pool import run_pool
@@ -138,7 +138,8 @@ def run_many(
             memory = None if options.memory is None else round(options.memory * GIGABYTE)
             jobs = options.jobs or 1
             return run_pool(work, missing, jobs, follow, memory=memory, temporary=parts)
-        shared = None if work.staged(parts) is work or is_url(out) else parts
+        apart = work.staged(parts) is work or is_url(out)  # then machines need not share a folder
+        shared = None if apart and options.cluster != LOCAL else parts
         shown = follow if board.shown else None
         return run_cluster(work, missing, options.cluster, options.jobs, shared, shown)
 
