@@ -1,14 +1,18 @@
 """A run over many songs with a light work, to be killed: `killed_run.py FOLDER [OPTION ...]`.
 
-Options: a kill of the work (POINT-WHOM), of the ledger ("torn-line", "before-line", "after-line"),
-"retry", or "cluster" for actors of Ray. SIGTERM stops it as it does the command.
+Options: a kill of the work (POINT-WHOM, or POINT-WHOM-SIGNAL), of the ledger ("torn-line",
+"before-line", "after-line"), or in the first half second ("early-driver", "early-all"); "retry";
+"cluster" for actors of Ray; "slow" for songs that take ten times as long.
+SIGTERM stops it as it does the command.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +56,19 @@ def kill_at_line(instant: str) -> None:
 def main() -> None:
     """Run; the exit status is that of the command."""
     folder, options = Path(sys.argv[1]), sys.argv[2:]
-    kills = [Kill(*one.split("-")) for one in options if one.partition("-")[0] in POINTS]
+    kills = []
     for one in options:
+        point, *how = one.split("-")
         if one.endswith("-line"):
             kill_at_line(one)
+        elif point == "early":
+            kill = Kill(point, *how).strike
+            threading.Timer(random.uniform(0, 0.5), kill, (0, os.getpid())).start()
+        elif point in POINTS or point.isdigit():
+            kills.append(Kill(point, *how))
     entries = [Entry(f"album{index % 3}/song{index}", f"{index}") for index in range(SONGS)]
-    work = BlockWork(folder / "out", folder / "trace", tuple(kills))
+    pause = 0.02 if "slow" in options else 0.002
+    work = BlockWork(folder / "out", folder / "trace", tuple(kills), pause)
     cluster = "local" if "cluster" in options else None
     running = RunOptions(None, "retry" in options, cluster, 2, None)
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -135,17 +135,10 @@ def runs(tmp_path: Path) -> Runs:
 def test_kills_at_random_instants(runs: Runs, whom: str, seed: int) -> None:
     draw = random.Random(seed)
     for number in range(12):
-        run = runs.start()
         # one in four before the workers have begun; together less than all songs take
-        runs.wait_for(draw.randrange(1, 45) if number % 4 else 0, run)
-        time.sleep(draw.uniform(0, 0.02 if number % 4 else 0.6))
-        if whom == "driver":
-            run.kill()
-        else:
-            os.killpg(run.pid, signal.SIGKILL)
-        assert run.wait() == -signal.SIGKILL
-        runs.wait_for_orphans()
-    assert "songs done" in runs.finish()
+        instant = len(runs.steps()) + draw.randrange(1, 45)
+        runs.killed(f"{instant if number % 4 else 'early'}-{whom}")
+    assert "songs done, " in runs.finish()
     runs.check()
     assert f"0 songs done, {SONGS} were done before" in runs.finish()
 
@@ -162,41 +155,28 @@ def test_kills_at_chosen_instants(runs: Runs, whom: str) -> None:
 
 
 def test_killed_workers_cost_no_song(runs: Runs) -> None:
-    draw = random.Random(3)
-    run = runs.start("begin-worker", "fetch-worker", "write-worker", "rename-worker")
-    killed = 4
-    while killed < 12:
-        runs.wait_for(draw.randrange(5, 40), run)
-        time.sleep(draw.uniform(0, 0.02))
-        workers = _children(run.pid)
-        assert run.poll() is None, "the run ended too early for this test"
-        if workers:
-            os.kill(draw.choice(workers), signal.SIGKILL)
-            killed += 1
+    chosen = ("begin-worker", "fetch-worker", "write-worker", "rename-worker", "renamed-worker")
+    others = [f"{number}-worker" for number in random.Random(3).sample(range(30, 500), 9)]
+    run = runs.start(*chosen, *others)
     assert run.stderr is not None
     said = run.stderr.read()
     if run.wait() != 0:  # a song was hit twice, which counts as its own fault
         assert "brought down 2 processes (signal SIGKILL)" in said
         runs.finish("retry")
     runs.check()
+    assert len(list((runs.folder / "trace").glob("*-*"))) == len(chosen) + len(others)
 
 
-@pytest.mark.parametrize("everybody", [False, True])
-def test_runs_that_are_told_to_stop(runs: Runs, everybody: bool) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        run = runs.start()
-        runs.wait_for(12, run)
-        if everybody:  # as terminals and batch systems do
-            os.killpg(run.pid, number)
-        else:
-            run.send_signal(number)
-        runs.stopped(run)
+@pytest.mark.parametrize("whom", ["driver", "all"])  # terminals and batch systems tell all
+def test_runs_that_are_told_to_stop(runs: Runs, whom: str) -> None:
+    runs.stopped(runs.start(f"12-{whom}-SIGINT"))
+    runs.stopped(runs.start(f"40-{whom}-SIGTERM"))
     runs.finish()
     runs.check()
 
 
 def test_kills_on_a_cluster(runs: Runs) -> None:
-    run = runs.start("cluster")
+    run = runs.start("cluster", "slow")
     runs.wait_for(20, run)
     # agents of Ray that serve nobody any more end a minute later
     processes = [one for one in _descendants(run.pid) if b"Agent" not in _command(one)]
@@ -209,7 +189,7 @@ def test_kills_on_a_cluster(runs: Runs) -> None:
         assert time.monotonic() < until, "a process survived its driver"
         time.sleep(0.05)
 
-    run = runs.start("cluster")
+    run = runs.start("cluster", "slow")
     runs.wait_for(20, run)
     run.terminate()
     runs.stopped(run)
@@ -225,12 +205,6 @@ def _descendants(process: int) -> list[int]:
     except (FileNotFoundError, ProcessLookupError):
         return []
     return [one for child in children for one in (int(child), *_descendants(int(child)))]
-
-
-def _children(process: int) -> list[int]:
-    """The workers of a run, which have begun."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return [int(one) for one in children if b"spawn_main" in _command(int(one))]
 
 
 def _command(process: int) -> bytes:

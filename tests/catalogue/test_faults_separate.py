@@ -24,10 +24,10 @@ _LONG = 200.0
 
 @pytest.fixture
 def command(tmp_path: Path) -> list[str]:
-    """Separates six songs, two of which have to be fetched."""
+    """Separates ten songs, two of which have to be fetched."""
     models.save(small("band-unet"), tmp_path / "tiny.safetensors")
     rows = []
-    for index in range(6):
+    for index in range(10):
         path = tmp_path / "songs" / f"{index}.wav"
         path.parent.mkdir(exist_ok=True)
         noise = np.random.default_rng(index).standard_normal((22050 + index, 2)) * 0.1
@@ -107,7 +107,7 @@ def test_kills_of_the_command(tmp_path: Path, command: list[str]) -> None:
     assert [path.name for path in out.rglob(".*")] == [".ledger.jsonl.lock"]
     assert not list((tmp_path / "tmp").iterdir())
     lines = [json.loads(line) for line in (out / "ledger.jsonl").read_text().splitlines()[1:]]
-    assert sorted(one["id"] for one in lines if one["state"] == "done") == [*"012345"]
+    assert sorted(one["id"] for one in lines if one["state"] == "done") == [*"0123456789"]
 
 
 def workers(children: Path) -> set[int]:

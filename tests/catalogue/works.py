@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,10 +95,22 @@ POINTS = ("begin", "fetch", "write", "rename", "renamed")
 
 @dataclass(frozen=True)
 class Kill:
-    """At an instant of a work, SIGKILL to "worker", "driver" or "all" processes of the run."""
+    """A signal to "worker", "driver" or "all" processes of the run.
+
+    point: an instant of a work, or a number: soon after that many instants of all its songs.
+    """
 
     point: str
     whom: str
+    signal: str = "SIGKILL"
+
+    def strike(self, worker: int, driver: int) -> None:
+        """Send it."""
+        number = signal.Signals[self.signal]
+        if self.whom == "all":
+            os.killpg(0, number)
+        else:
+            os.kill(worker if self.whom == "worker" else driver, number)
 
 
 @dataclass(frozen=True)
@@ -104,12 +118,13 @@ class BlockWork:
     """Writes two files per song as a separation does: in blocks, staged, and renamed at the end.
 
     trace: a folder for its notes, one line for each instant. kills: each happens once, at the first
-    song that gets there.
+    song that gets there. pause: seconds that each instant takes.
     """
 
     folder: Path
     trace: Path
     kills: tuple[Kill, ...] = ()
+    pause: float = 0.002
     staging: Path | None = None
 
     def begin(self) -> Do:
@@ -152,12 +167,20 @@ class BlockWork:
     def _reach(self, point: str) -> None:
         with (self.trace / "notes.txt").open("a") as file:
             file.write(f"{point} {os.getpid()}\n")
-        time.sleep(0.002)
+        reached = (self.trace / "notes.txt").read_bytes().count(b"\n")
+        time.sleep(self.pause)
         for kill in self.kills:
+            ambush = kill.point.isdigit() and int(kill.point) <= reached
             mark = self.trace / f"{kill.point}-{kill.whom}"
-            if kill.point == point and not mark.exists():
-                mark.touch()
-                if kill.whom == "all":
-                    os.killpg(0, signal.SIGKILL)
-                os.kill(os.getpid() if kill.whom == "worker" else os.getppid(), signal.SIGKILL)
-                time.sleep(30)  # a worker without its driver ends at once
+            if (ambush or kill.point == point) and not mark.exists():
+                with suppress(FileExistsError):
+                    mark.touch(exist_ok=False)  # by one process only
+                    self._strike(kill, random.uniform(0, 0.006) if ambush else 0)
+
+    def _strike(self, kill: Kill, delay: float) -> None:
+        processes = os.getpid(), os.getppid()
+        if delay:
+            threading.Timer(delay, kill.strike, processes).start()
+        else:
+            kill.strike(*processes)
+            time.sleep(30)  # a worker without its driver ends at once
