@@ -159,17 +159,23 @@ def _url(system: Any, path: str) -> str:
 
 
 def _system(place: str) -> tuple[Any, str]:
-    import fsspec
+    """The file system of a URL, and the path in it; raises CatalogueError."""
 
-    try:
-        system, path = fsspec.core.url_to_fs(place, **_patience(place))
-    except (ImportError, ValueError) as error:
-        scheme = urlsplit(place).scheme
-        raise CatalogueError(
-            f"{redacted(place)} cannot be reached: {scheme}:// is unknown here, or needs a package "
-            f"of its own ({redacted(str(error))})."
-        ) from error
-    return system, str(path)
+    def found(alive: Alive) -> tuple[Any, str]:
+        import fsspec
+
+        try:
+            system, path = fsspec.core.url_to_fs(place, **_patience(place))
+        except (ImportError, ValueError) as error:
+            scheme = urlsplit(place).scheme
+            unknown = isinstance(error, ImportError) or "not known" in str(error)
+            why = f"{scheme}:// is unknown here, or needs a package of its own: " if unknown else ""
+            raise CatalogueError(
+                f"{redacted(place)} cannot be used ({why}{redacted(str(error))})."
+            ) from error
+        return system, str(path)
+
+    return patiently(found, place)  # an archive behind a URL is looked into at once
 
 
 def _patience(place: str) -> dict[str, Any]:
