@@ -23,11 +23,14 @@ from torch import Tensor
 from stemwise.activity import Activity
 from stemwise.conversion import RESAMPLING, Conversion
 from stemwise.conversion import Block as Block
-from stemwise.devices import choose_device, memory_in_use, prefers_bfloat16
+from stemwise.devices import choose_device, memory_in_use
 from stemwise.errors import Cancelled, ModelError
 from stemwise.gate import MEDIAN_FRAMES, Gate, check_gate
 from stemwise.heap import keep_heap
 from stemwise.models.separator import Grid, Separator, SpectrogramSeparator, State
+from stemwise.runtimes.choice import choose
+from stemwise.runtimes.kinds import RUNTIMES, check_runtime
+from stemwise.runtimes.running import running
 
 Progress = Callable[[float, "float | None"], None]
 """Called with the seconds of song finished and the song's length in seconds, None where unknown."""
@@ -55,8 +58,10 @@ class Options:
     smooths that decision over 21 frames, "oracle" takes it from labels (Hung & Lerch 2020). phase:
     "mixture", "griffin-lim" or "wiener"; "auto" takes what the network was published with.
     residual: share what the stems leave of the mixture among them, so that they sum to it.
-    precision: "bf16" computes the network in 16 bits where the device can; "auto" does so where it
-    was measured to be faster.
+    runtime: what computes the network: "torch", "compile", "onnx" or "openvino"; "auto" is PyTorch,
+    unless `stemwise runtimes` measured another to be faster here. precision: "bf16" computes the
+    network in 16 bits where the device can; "auto" does so where it was measured to be faster;
+    "int8" is for the runtimes onnx and openvino.
     """
 
     segment: float | None = None
@@ -67,12 +72,14 @@ class Options:
     phase: Literal["auto", "mixture", "griffin-lim", "wiener"] = "auto"
     residual: bool = True
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    runtime: Literal["auto", "torch", "compile", "onnx", "openvino"] = "auto"
 
     def __post_init__(self) -> None:
         _one_of("gate", self.gate, ("off", "raw", "median", "oracle"))
         _one_of("phase", self.phase, ("auto", "mixture", "griffin-lim", "wiener"))
-        _one_of("precision", self.precision, ("auto", "fp32", "bf16"))
+        _one_of("precision", self.precision, ("auto", "fp32", "bf16", "int8"))
+        _one_of("runtime", self.runtime, ("auto", *RUNTIMES))
         if self.segment is not None and not 0 < self.segment < float("inf"):
             raise ModelError(f"A segment must be longer than 0 seconds, not {self.segment}.")
         if self.lookahead is not None and not 0 <= self.lookahead < float("inf"):
@@ -101,8 +108,11 @@ class Engine:
         self.phase = separator.phase if self.options.phase == "auto" else self.options.phase
         if self.phase != "mixture" and not spectral:
             raise ModelError(f"{separator.kind!r} estimates waveforms: it has no phase to refine.")
-        wanted = self.options.precision
-        self.bfloat16 = wanted == "bf16" or (wanted == "auto" and prefers_bfloat16(self.device))
+        self.runtime, self.precision = choose(
+            self.separator, self.device, self.options.runtime, self.options.precision
+        )
+        check_runtime(self.runtime, self.precision, self.device)
+        self._running: Separator | None = None
         self.batch = self.options.batch or 1
         # a CPU is busy with one piece; elsewhere the first piece tells how many fit
         self._sized = self.options.batch is not None or self.device.type == "cpu"
@@ -116,6 +126,16 @@ class Engine:
         if self.carries:
             self.batch, self._sized, self.overlap = 1, True, 0
         keep_heap()
+
+    @property
+    def running(self) -> Separator:
+        """The separator with the network as its runtime computes it; made when first asked for.
+
+        Raises ModelError where the runtime cannot compute this network.
+        """
+        if self._running is None:
+            self._running = running(self.separator, self.runtime, self.precision)
+        return self._running
 
     def latency(self, sample_rate: int) -> float:
         """Seconds of song, at most, that come in after a sample before its stems come out.
@@ -348,14 +368,14 @@ class Engine:
             (lead - grid.crop) // grid.hop,
             -(-core // grid.hop),
         )
-        half = torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
+        half = self.runtime == "torch" and self.precision == "bf16"
         with torch.inference_mode():
-            with half:
+            with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
                 if self.carries:
                     memory = pieces[0].memory
                     prediction, state = separator.carry_on(mixture, lead + core, memory.state)
                 else:
-                    prediction = separator(mixture)
+                    prediction = self.running(mixture)
             if waveforms and self.phase != "mixture":
                 assert isinstance(separator, SpectrogramSeparator)
                 prediction = separator.refine(prediction, self.phase, first)

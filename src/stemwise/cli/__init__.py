@@ -33,6 +33,7 @@ from stemwise.cli.recipes import recipes
 from stemwise.cli.render import render
 from stemwise.cli.report import report
 from stemwise.cli.reproduce import reproduce
+from stemwise.cli.runtimes import runtimes
 from stemwise.cli.separate import separate
 from stemwise.cli.stats import stats
 from stemwise.cli.store import store
@@ -86,6 +87,7 @@ for command in (
     studio,
     models,
     export,
+    runtimes,
     demo,
     render,
     prepare,

@@ -18,7 +18,19 @@ from stemwise.cli.many import (
     run_many,
     wants_ledger,
 )
-from stemwise.cli.options import Device, Jobs, Json, Name, Quiet, Songs, one_of
+from stemwise.cli.options import (
+    PRECISIONS,
+    RUNTIMES,
+    Device,
+    Jobs,
+    Json,
+    Name,
+    Precision,
+    Quiet,
+    Runtime,
+    Songs,
+    one_of,
+)
 
 if TYPE_CHECKING:
     from stemwise.catalogue.work import Facts
@@ -48,6 +60,8 @@ def detect(
         float, typer.Option(min=0.0, help="Seconds that the shortest segment has.")
     ] = 0.1,
     device: Device = "auto",
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
     jobs: Jobs = None,
     run: Run = None,
     retry_failed: RetryFailed = False,
@@ -59,6 +73,8 @@ def detect(
 ) -> None:
     """Tell when each stem of the songs plays."""
     one_of("--format", format, FORMATS)
+    one_of("--runtime", runtime, RUNTIMES)
+    one_of("--precision", precision, PRECISIONS)
     if out is not None and format == "table":
         raise typer.BadParameter("a table is not written to files: choose lab, txt, csv or jams.")
 
@@ -80,7 +96,7 @@ def detect(
         raise typer.BadParameter(f"several songs in {format} need --out.")
     obtain(name, offline=offline, shown=not quiet and not json)
     separator = models.load(name)
-    options = Options(device=device)
+    options = Options(device=device, runtime=runtime, precision=precision)  # type: ignore[arg-type]
     Engine(separator, options)  # a device that is not there ends the command, not every song
     work = DetectWork(name, options, format, directory, threshold, minimum, target=target)
     if directory is not None:

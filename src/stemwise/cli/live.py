@@ -13,7 +13,17 @@ import typer
 
 from stemwise.cli.download import Offline, obtain
 from stemwise.cli.models import outline_of
-from stemwise.cli.options import Device, Name, Quiet, one_of, usage
+from stemwise.cli.options import (
+    PRECISIONS,
+    RUNTIMES,
+    Device,
+    Name,
+    Precision,
+    Quiet,
+    Runtime,
+    one_of,
+    usage,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,6 +74,8 @@ def live(
         bool, typer.Option("--latency", help="Tell the latency of these options, and end.")
     ] = False,
     device: Device = "auto",
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
     offline: Offline = False,
     quiet: Quiet = False,
     json: Annotated[
@@ -77,6 +89,8 @@ def live(
     one_of("--format", format, FORMATS)
     one_of("--gate", gate, ("off", "raw", "median"))
     one_of("--phase", phase, ("auto", "mixture", "griffin-lim", "wiener"))
+    one_of("--runtime", runtime, RUNTIMES)
+    one_of("--precision", precision, PRECISIONS)
 
     from stemwise import models
     from stemwise.live import Stream
@@ -90,6 +104,8 @@ def live(
             gate=gate,  # type: ignore[arg-type]
             phase=phase,  # type: ignore[arg-type]
             device=device,
+            runtime=runtime,  # type: ignore[arg-type]
+            precision=precision,  # type: ignore[arg-type]
         )
     if latency:
         _tell_latency(name, options, rate, json)

@@ -21,6 +21,13 @@ Name = Annotated[
     str, typer.Option("-n", "--name", help="Model: a name from `stemwise models`, or a checkpoint.")
 ]
 Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:1, mps ...")]
+Runtime = Annotated[
+    str,
+    typer.Option(help="What computes the network: auto, torch, compile, onnx or openvino."),
+]
+Precision = Annotated[str, typer.Option(help="auto, fp32, bf16, or int8 (onnx and openvino).")]
+RUNTIMES = ("auto", "torch", "compile", "onnx", "openvino")
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
 Jobs = Annotated[
     int | None,
     typer.Option(

@@ -19,7 +19,20 @@ from stemwise.cli.many import (
     run_many,
     wants_ledger,
 )
-from stemwise.cli.options import Device, Jobs, Json, Name, Quiet, Songs, one_of, usage
+from stemwise.cli.options import (
+    PRECISIONS,
+    RUNTIMES,
+    Device,
+    Jobs,
+    Json,
+    Name,
+    Precision,
+    Quiet,
+    Runtime,
+    Songs,
+    one_of,
+    usage,
+)
 
 if TYPE_CHECKING:
     from stemwise.audio import AudioFormat
@@ -74,7 +87,8 @@ def separate(
     no_residual: Annotated[
         bool, typer.Option("--no-residual", help="Stems need not sum to the song.")
     ] = False,
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
     jobs: Jobs = None,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave songs whose files all exist.")
@@ -99,7 +113,8 @@ def separate(
     one_of("--gate", gate, ("off", "raw", "median", "oracle"))
     _check_labels(labels, gate, songs)
     one_of("--phase", phase, ("auto", "mixture", "griffin-lim", "wiener"))
-    one_of("--precision", precision, ("auto", "fp32", "bf16"))
+    one_of("--runtime", runtime, RUNTIMES)
+    one_of("--precision", precision, PRECISIONS)
     one_of("--clip-mode", clip_mode, ("rescale", "clamp", "none"))
     kind = _format(format, {"flac": flac, "mp3": mp3, "opus": opus}, bitrate, int24, float32)
 
@@ -119,6 +134,7 @@ def separate(
             residual=not no_residual,
             device=device,
             precision=precision,  # type: ignore[arg-type]
+            runtime=runtime,  # type: ignore[arg-type]
         )
         output = Output(
             Path(out),

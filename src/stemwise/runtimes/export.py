@@ -155,7 +155,10 @@ def _check_packages(format: str, check: bool) -> None:
 
 
 def example(separator: Separator, batch: int, steps: int = 0, seed: int = 0) -> Tensors:
-    """What the network is given for noise of about a second, and `steps` grid positions more."""
+    """What the network is given for noise of about a second, and `steps` grid positions more.
+
+    The noise fades by 140 dB: what a network adds to tiny numbers must not be lost.
+    """
     grid = separator.grid
     spectral = isinstance(separator, SpectrogramSeparator)
     step = 4 * grid.hop if spectral and not grid.padded else grid.alignment
@@ -164,6 +167,7 @@ def example(separator: Separator, batch: int, steps: int = 0, seed: int = 0) -> 
         samples = -(-samples // step) * step
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(batch, separator.channels, samples, generator=generator) * 0.1
+    noise *= torch.logspace(0, -7, samples)
     if not isinstance(separator, SpectrogramSeparator):
         return (noise,)
     with torch.no_grad():
@@ -336,6 +340,7 @@ def _write_onnx(network: nn.Module, plan: _Plan, path: Path, metadata: dict[str,
             input_names=names[0],
             output_names=names[1],
             verbose=False,
+            optimize=False,  # onnxscript's takes `x + 1e-8` for `x`; runtimes have their own
         )
         assert exported is not None
         model = exported.model_proto
