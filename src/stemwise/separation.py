@@ -134,7 +134,9 @@ class Engine:
         Raises ModelError where the runtime cannot compute this network.
         """
         if self._running is None:
-            self._running = running(self.separator, self.runtime, self.precision)
+            whole = self.grid == self.separator.grid
+            separator = self.separator.narrowed() if whole else self.separator
+            self._running = running(separator, self.runtime, self.precision)
         return self._running
 
     def latency(self, sample_rate: int) -> float:
@@ -363,11 +365,8 @@ class Engine:
         grid, separator = self.grid, self.separator
         mixture = torch.cat([piece.samples for piece in pieces]).to(self.device)
         lead, core = pieces[0].lead, pieces[0].core
-        start, first, frames = (
-            lead - grid.crop,
-            (lead - grid.crop) // grid.hop,
-            -(-core // grid.hop),
-        )
+        crop = grid.crop if self.carries else self.running.grid.crop
+        start, first, frames = lead - crop, (lead - crop) // grid.hop, -(-core // grid.hop)
         half = self.runtime == "torch" and self.precision == "bf16"
         with torch.inference_mode():
             with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():

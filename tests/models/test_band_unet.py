@@ -107,3 +107,46 @@ def test_a_twin_is_on_the_same_device() -> None:
 def test_other_rates_are_refused() -> None:
     with pytest.raises(ModelError, match="takes 22050 or 44100 Hz, not 8000 Hz"):
         build("band-unet", sample_rate=8000)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_narrow_network_computes_the_same_piece(depth: int) -> None:
+    """Less of the context, and not a bit of the piece is another."""
+    torch.manual_seed(0)
+    separator = BandUNet(widths=[8, 8, 8, 8, 8], squeezed=2, hidden=16, depth=depth).eval()
+    narrow, grid, hop = separator.narrowed(), separator.grid, separator.hop
+    assert narrow.network.stem is separator.network.stem
+    assert separator.narrowed() is narrow
+    start, stop = grid.before, grid.before + 3 * grid.alignment
+    mixture = torch.randn(1, 2, stop + grid.after) * 0.1
+    with torch.no_grad():
+        whole, part = separator(mixture), narrow(mixture)
+        expected = separator.reconstruct(whole, start, stop)
+        crop = narrow.grid.crop
+        assert part.mixture.shape[-1] == whole.mixture.shape[-1] - 2 * crop // hop
+        found = narrow.reconstruct(part, start - crop, stop - crop)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    first, frames, cropped = start // hop, (stop - start) // hop, crop // hop
+    torch.testing.assert_close(
+        part.activity[..., first - cropped : first - cropped + frames],
+        whole.activity[..., first : first + frames],
+        atol=1e-5,
+        rtol=0,
+    )
+
+
+def test_the_last_stem_is_what_the_others_leave() -> None:
+    """One inverse transform less gives what that transform gives, and training takes them all."""
+    separator = BandUNet(widths=[8, 8, 8, 8, 8], squeezed=2, hidden=16).eval()
+    mixture = torch.randn(1, 2, separator.grid.input_length(60_000)) * 0.1
+    prediction = separator(mixture)
+    trained = separator.reconstruct(prediction)
+    assert trained.requires_grad
+    with torch.no_grad():
+        found = separator.reconstruct(prediction)
+        prediction.waveform = None
+        expected = separator.reconstruct(prediction)
+    torch.testing.assert_close(trained, expected)
+    torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
+    samples = mixture[..., : found.shape[-1]]
+    torch.testing.assert_close(found.sum(dim=1), samples, atol=1e-6, rtol=0)

@@ -66,8 +66,9 @@ class Prediction:
     frame i centred `i * Grid.hop` samples after the start of the cropped input, or None.
 
     A network gives either estimates or masks, real factors of the mixture; masks may be at a
-    coarser resolution that `expand` brings to the mixture's. Estimates are made on demand, because
-    nothing but training needs those of all sources at once.
+    coarser resolution that `expand` brings to the mixture's. waveform: the mixture's samples, where
+    masks that sum to 1 make the last source what the others leave of it. Estimates are made on
+    demand, because nothing but training needs those of all sources at once.
     """
 
     def __init__(
@@ -78,10 +79,11 @@ class Prediction:
         expand: Callable[[Tensor], Tensor] | None = None,
         estimates: Tensor | None = None,
         activity: Tensor | None = None,
+        waveform: Tensor | None = None,
     ) -> None:
         if (masks is None) == (estimates is None):
             raise ValueError("a prediction holds either masks or estimates")
-        self.mixture, self.activity = mixture, activity
+        self.mixture, self.activity, self.waveform = mixture, activity, waveform
         self._masks, self._expand, self._estimates = masks, expand, estimates
 
     @property
@@ -185,6 +187,13 @@ class Separator(nn.Module, ABC):
         that take more of the song to be known, and the state for the next piece.
         """
         raise NotImplementedError(f"{self.kind} carries nothing from piece to piece")
+
+    def narrowed(self) -> Separator:
+        """A separator that shares all with this one, for pieces with the whole context of the grid.
+
+        It may leave out what only the context depends on: its `grid.crop` says how much.
+        """
+        return self
 
     @abstractmethod
     def represent(self, stems: Tensor) -> Tensor:
@@ -293,7 +302,11 @@ class SpectrogramSeparator(Separator):
     def forward(self, mixture: Tensor) -> Prediction:
         """Estimate the sources of `mixture` (batch, channel, sample); see `Grid.input_length`."""
         spectrum = self.spectrum(mixture)
-        return self.predict(spectrum, self.network(*self.features(spectrum)))
+        prediction = self.predict(spectrum, self.network(*self.features(spectrum)))
+        if self.complete:
+            crop = self.grid.crop
+            prediction.waveform = mixture[..., crop : mixture.shape[-1] - crop]
+        return prediction
 
     def spectrum(self, waveform: Tensor) -> Tensor:
         """Centred short-time spectrum: (..., sample) to complex (..., bin, frame)."""
@@ -339,10 +352,17 @@ class SpectrogramSeparator(Separator):
         part = prediction.mixture[..., first:last]
         offset = start - first * self.hop
         length = offset + stop - start
+        # one transform less where the last source is known from the others; training needs them all
+        whole = None if torch.is_grad_enabled() else prediction.waveform
         stems = []
-        for index in range(len(self.sources)):
+        for index in range(len(self.sources) - (whole is not None)):
             estimate = prediction.source(index, slice(first, last))
             stems.append(self.waveform(self._complex(estimate, part), length)[..., offset:])
+        if whole is not None:
+            left = whole[..., start:stop].clone()
+            for stem in stems:
+                left -= stem
+            stems.append(left)
         return torch.stack(stems, dim=1)
 
     @staticmethod

@@ -49,7 +49,7 @@ def measure(
 
     compiled: PyTorch's compiler too, which may take minutes to compile.
     """
-    separator = separator.cpu().eval()
+    separator = separator.cpu().eval().narrowed()  # as the engine runs it
     seconds = min(SECONDS, separator.segment)
     inputs = features(separator, song(separator, SEED, seconds))
     rows: list[Measured] = []

@@ -86,8 +86,9 @@ def _read(path: Path) -> Entry | None:
 
 
 def model_digest(separator: Separator) -> str:
-    """Of the network's kind, configuration and weights."""
-    digest = hashlib.sha256(json.dumps([separator.kind, separator.config]).encode())
+    """Of the network's kind, configuration and weights, and how much it crops."""
+    facts = [separator.kind, separator.config, separator.grid.crop]
+    digest = hashlib.sha256(json.dumps(facts).encode())
     for name, tensor in sorted(separator.network.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
