@@ -61,6 +61,31 @@ def test_what_lasts_is_one_sentence(
     assert asked <= server.asked["/song.wav"] <= 2 * asked, "fsspec may ask for the size, too"
 
 
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (403, r"song\.wav may not be read or written: check its permissions"),
+        (404, r"There is no file s3://bucket/song\.wav\."),
+        (503, r"song\.wav cannot be reached \(Service Unavailable\): try again later\."),
+    ],
+)
+def test_object_stores_that_refuse(
+    server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int, sentence: str
+) -> None:
+    s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.files["/bucket/song.wav"] = CONTENT
+    assert fetch("s3://bucket/song.wav", tmp_path).read_bytes() == CONTENT
+    server.files.clear()
+    server.faults["/bucket/song.wav"] = (fault, TIMES)
+    with pytest.raises(CatalogueError, match=sentence):
+        fetch("s3://bucket/song.wav", tmp_path)
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
 def test_a_server_that_stalls_is_given_up(
     server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,13 +63,14 @@ def at_hand(
 
     Errors that name the copy name the song instead. bring: `fetch`, or what raises the same.
     """
+    if not entry.is_remote:
+        yield bring(entry.source, Path(), cancel)
+        return
     with spool_folder() as folder:
         song = bring(entry.source, folder, cancel)
         try:
             yield song
         except StemwiseError as error:
-            if str(song) == entry.source:
-                raise
             raise type(error)(named(str(error), song, entry)) from error
 
 

@@ -6,6 +6,7 @@ given a few attempts, so that a song costs minutes at worst and the songs after 
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -118,4 +119,6 @@ def _reason(error: BaseException) -> str:
     error = _meant(error)
     if isinstance(getattr(error, "status", None), int):
         return f"{error.status} {getattr(error, 'message', '')}".strip()  # type: ignore[attr-defined]
-    return redacted(str(error).partition("\n")[0]) or type(error).__name__
+    # without what is for programmers
+    text = re.sub(r"^\[Errno -?\d+\] ", "", str(error).partition("\n")[0].partition(": <")[0])
+    return redacted(text) or type(error).__name__
