@@ -71,6 +71,8 @@ class Prediction:
     demand, because nothing but training needs those of all sources at once.
     """
 
+    waveform: Tensor | None = None
+
     def __init__(
         self,
         mixture: Tensor,
@@ -79,11 +81,10 @@ class Prediction:
         expand: Callable[[Tensor], Tensor] | None = None,
         estimates: Tensor | None = None,
         activity: Tensor | None = None,
-        waveform: Tensor | None = None,
     ) -> None:
         if (masks is None) == (estimates is None):
             raise ValueError("a prediction holds either masks or estimates")
-        self.mixture, self.activity, self.waveform = mixture, activity, waveform
+        self.mixture, self.activity = mixture, activity
         self._masks, self._expand, self._estimates = masks, expand, estimates
 
     @property
