@@ -2,7 +2,8 @@
 
 Options: a kill of the work (POINT-WHOM, or POINT-WHOM-SIGNAL), of the ledger ("torn-line",
 "before-line", "after-line"), or in the first half second ("early-driver", "early-all"); "retry";
-"cluster" for actors of Ray; "slow" for songs that take ten times as long.
+"cluster" for actors of Ray; "slow" for songs that take ten times as long; "elsewhere" for a ledger
+that is not in the output folder.
 SIGTERM stops it as it does the command.
 """
 
@@ -70,7 +71,8 @@ def main() -> None:
     pause = 0.02 if "slow" in options else 0.002
     work = BlockWork(folder / "out", folder / "trace", tuple(kills), pause)
     cluster = "local" if "cluster" in options else None
-    running = RunOptions(None, "retry" in options, cluster, 2, None)
+    directory = folder / "elsewhere" if "elsewhere" in options else None
+    running = RunOptions(directory, "retry" in options, cluster, 2, None)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 

@@ -175,6 +175,17 @@ def test_runs_that_are_told_to_stop(runs: Runs, whom: str) -> None:
     runs.check()
 
 
+def test_two_runs_into_one_folder_leave_each_other_alone(runs: Runs) -> None:
+    slow = runs.start("slow")
+    runs.wait_for(6, slow)
+    assert slow.poll() is None
+    assert f"{SONGS} songs done" in runs.finish("elsewhere")
+    assert slow.stderr is not None
+    assert f"{SONGS} songs done" in slow.stderr.read()
+    assert slow.wait() == 0
+    runs.check()
+
+
 def test_kills_on_a_cluster(runs: Runs) -> None:
     run = runs.start("cluster", "slow")
     runs.wait_for(20, run)

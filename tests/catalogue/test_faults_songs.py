@@ -6,13 +6,16 @@ import os
 import signal
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from works import CopyWork, notes
 
 from stemwise.catalogue import memory, pool
-from stemwise.catalogue.assignment import RefusedError
+from stemwise.catalogue.assignment import Loss, RefusedError
+from stemwise.catalogue.cluster import _Cluster
 from stemwise.catalogue.entries import Entry
 from stemwise.catalogue.memory import Memory, held_memory, machine_memory
 from stemwise.catalogue.pool import run_pool
@@ -162,6 +165,14 @@ def test_memory_is_short_before_it_is_gone() -> None:
     assert not Memory(10 * memory.GIGABYTE, memory.GIGABYTE).is_short
     assert not Memory(1000 * memory.GIGABYTE, 2 * memory.GIGABYTE).is_short
     assert machine_memory(Path("/nowhere")) is None
+
+
+def test_memory_that_runs_out_on_a_cluster_is_told_apart() -> None:
+    ray = pytest.importorskip("ray")
+    told = partial(_Cluster._loss, SimpleNamespace(_ray=ray))  # type: ignore[arg-type]
+    errors = ray.exceptions
+    assert told(errors.OutOfMemoryError("the node ran low")) == Loss("OutOfMemoryError", "memory")
+    assert told(errors.ActorDiedError()) == Loss("ActorDiedError", "unknown")
 
 
 @LINUX

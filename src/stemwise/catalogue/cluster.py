@@ -113,7 +113,10 @@ class Worker:
         if (sentence := self._place.enter()) is not None:
             return sentence
         if self._place.mark is not None:
-            tempfile.tempdir = str(self._place.mark.parent)
+            # of its own, as what is left of a process is known by its id, which machines share
+            folder = self._place.mark.parent / socket.gethostname()
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.tempdir = str(folder)
         try:
             self._do = self._work.begin()
         except StemwiseError as error:

@@ -4,7 +4,9 @@ The first line says what the run does (`terms`); every other one that a song is 
 line is on the disk before the run goes on, and written after the results have their names, so that
 whatever is killed, a song counts as done only where its results are whole, and is done again where
 that is not sure. The last line of a killed run may be torn: it is cut off when the run goes on.
-Order is that of the lines; times are for people and decide nothing.
+Order is that of the lines; times are for people and decide nothing. All this holds while the system
+runs: where power fails, results of the last seconds may be lost whose lines are there, since only
+the ledger is forced to the disk.
 
 One run at a time: it holds a lock that the system takes back from whoever ends, however that was,
 so that the lock's file may stay. Runs of other machines are refused where the file system has locks

@@ -36,8 +36,8 @@ from stemwise.catalogue.work import Record, Work, attempt
 from stemwise.child import Child, ChildDied, Messages
 from stemwise.errors import AudioWarning, StemwiseError
 
-PATIENCE = 3600.0
-"""Seconds without a sign of life that a song may take, beside its own length."""
+PATIENCE = 7200.0
+"""Seconds without progress that a song may take, beside its own length: time for a slow fetch."""
 _TOLD_EVERY = 0.2
 _LOOK = 0.2
 """Seconds between two looks at the memory that processes hold."""
