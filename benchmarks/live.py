@@ -23,7 +23,7 @@ from separate import Figures, machine
 from stemwise.live import Stream
 from stemwise.models import NETWORKS, Separator, build, load
 from stemwise.separation import Engine, Options
-from systems import cpu_seconds, peak_megabytes
+from systems import cpu_seconds
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "live.json"
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -95,7 +95,6 @@ def long_run(seconds: int) -> Figures:
         "latency": round(stream.latency, 3),
         "samples": sent,
         "cpu_per_second": round((cpu_seconds() - before) / seconds, 4),
-        "peak_mb": round(peak_megabytes()),
     }
 
 

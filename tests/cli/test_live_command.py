@@ -217,6 +217,18 @@ def test_activity_beside_the_samples_while_it_runs(model: Path, tmp_path: Path) 
     assert said[-1]["real_time_factor"] == pytest.approx(said[-1]["computing"] / 3, abs=1e-3)
 
 
+def test_terminals_get_no_samples(
+    stemwise: Stemwise, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    assert "not from a terminal" in stemwise("live", "-n", model).err
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    refused = stemwise("live", "-n", model)
+    assert refused.status == 2
+    assert "would fill the terminal" in refused.err
+
+
 @pytest.mark.parametrize("content", [b"", b"\1\2\3"])
 def test_nothing_or_less_than_a_sample(model: Path, content: bytes) -> None:
     done = live(model, content, "-q")

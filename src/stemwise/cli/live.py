@@ -110,6 +110,7 @@ def live(
     if latency:
         _tell_latency(name, options, rate, json)
         return
+    _refuse_terminals(activity)
     obtain(name, offline=offline, shown=not quiet)
     separator = models.load(name)
     with usage():
@@ -139,6 +140,15 @@ def live(
         for write in writers:
             write(rest)
         notes.end()
+
+
+def _refuse_terminals(activity: bool) -> None:
+    if sys.stdin.isatty():
+        raise typer.BadParameter("raw samples come from a pipe or a file, not from a terminal.")
+    if sys.stdout.isatty() and not activity:
+        raise typer.BadParameter(
+            "raw samples would fill the terminal: send them to a program, or add --activity."
+        )
 
 
 def _tell_latency(name: str, options: Options, rate: int, json: bool) -> None:
