@@ -103,9 +103,18 @@ with open(os.environ["NOTES"], "a") as notes:
 signal.pause()
 """
 
+# machines that know themselves as Debian's do
+GETENT = """#!/bin/sh
+echo 127.0.1.1 STREAM "$2"
+"""
+HOSTNAME = """#!/bin/sh
+echo 127.0.0.2 192.0.2.1
+"""
+
 
 def test_a_job_that_has_to_go_is_queued_again(tmp_path: Path) -> None:
-    environment = _environment(tmp_path, "", ray=RAY, stemwise=STEMWISE)
+    programs = {"getent": GETENT, "hostname": HOSTNAME, "ray": RAY, "stemwise": STEMWISE}
+    environment = _environment(tmp_path, "", **programs)
     with marked() as mark:
         environment[VARIABLE] = mark
         job = subprocess.Popen(

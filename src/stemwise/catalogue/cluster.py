@@ -187,7 +187,11 @@ def _connected(address: str, workers: int | None) -> Any:
         ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except (ConnectionError, ValueError, OSError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
-        raise CatalogueError(f"The cluster {address} cannot be reached ({reason}).") from error
+        raise CatalogueError(
+            f"The cluster {address} cannot be reached ({reason.rstrip('.')}): this machine has to "
+            "belong to it (`ray start --address ...`) and to have its RAY_AUTH_TOKEN, if it has "
+            "one; from elsewhere, ray://HOST:10001 is the address."
+        ) from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray's own would leave songs half written
     return ray
