@@ -125,6 +125,7 @@ def test_detection_of_a_folder(stemwise: Stemwise, model: Path, songs: Path) -> 
         (("nothing/*.wav",), "There are no songs in nothing/*.wav"),
         (("songs", "-o", "s3://bucket/out"), "need --run DIR"),
         (("songs", "--filename", "{stem}.{ext}"), "--filename needs {track}"),
+        (("songs", "-o", "s3://b/out", "--run", "run", "--skip-existing"), "looks at files of thi"),
         (("songs", "songs"), "is given twice"),
     ],
 )

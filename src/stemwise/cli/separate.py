@@ -125,6 +125,11 @@ def separate(
     from stemwise.separation import Engine, Options
     from stemwise.songs import Output
 
+    if skip_existing and is_url(out):
+        raise typer.BadParameter(
+            "--skip-existing looks at files of this machine: with a URL, the ledger of --run DIR "
+            "says what is done."
+        )
     with usage():
         options = Options(
             segment=segment,
