@@ -245,20 +245,6 @@ def test_nothing_in_is_nothing_out_and_no_thread_stays() -> None:
     assert threading.active_count() == before
 
 
-def test_what_waits_does_not_grow() -> None:
-    """Neither in the queue nor in the engine, over ten minutes of a tiny rate."""
-    running = engine("joint-unet", segment=8.0)
-    rate = 8000
-    song = noise(1, rate, 1)
-    waiting: list[int] = []
-    with Stream(running, rate, 1) as stream:
-        sent = 0
-        for second in range(600):
-            sent += sum(one.stems.shape[-1] for one in stream.push(song))
-            waiting.append((second + 1) * rate - sent)
-        assert max(waiting) <= (stream.latency + 1) * rate
-
-
 def test_from_a_model() -> None:
     model = stemwise.Model(engine())
     with model.stream(44100, 2) as stream:
