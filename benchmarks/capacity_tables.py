@@ -116,7 +116,11 @@ def prices(figures: Figures) -> str:
     """The formula with some prices put in."""
     hours = core_hours(figures)
     factors = (1, 1 / 0.9, 10)
-    rows = [["core hours", *(f"{hours * factor:.0f}" for factor in factors)]]
+    songs = figures["simulated"]["songs"]
+    rows = [
+        ["core hours", *(f"{hours * factor:.0f}" for factor in factors)],
+        ["songs an hour of a core", *(f"{songs / hours / factor:.0f}" for factor in factors)],
+    ]
     for price in PRICES:
         cells = [f"{price * hours * factor:.2f}" for factor in factors]
         rows.append([f"cost at {price:.2f} an hour", *cells])
