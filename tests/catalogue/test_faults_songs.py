@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from works import CopyWork, notes
 
+from stemwise.audio import AudioFormat
 from stemwise.catalogue import memory, pool
 from stemwise.catalogue.assignment import Loss, RefusedError
 from stemwise.catalogue.cluster import _Cluster
@@ -20,6 +24,8 @@ from stemwise.catalogue.entries import Entry
 from stemwise.catalogue.memory import Memory, held_memory, machine_memory
 from stemwise.catalogue.pool import run_pool
 from stemwise.catalogue.work import Do
+from stemwise.naming import Plan
+from stemwise.stem_output import StemOutput
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this test needs Linux")
 MEGABYTE = 10**6
@@ -115,6 +121,26 @@ def test_a_run_ends_where_no_process_can_begin(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match=r"3 processes ended before they had begun \(signal SIG"):
         list(run_pool(Frail(tmp_path, times=9), songs("good", "good"), 2))
     assert not (tmp_path / "notes.txt").exists(), "no song was to blame"
+
+
+@dataclass(frozen=True)
+class Spilling(CopyWork):
+    """Leaves half a song behind when its process is killed."""
+
+    def _do(self, entry: Entry, progress: Any, cancel: threading.Event) -> Mapping[str, Any]:
+        plan = Plan(
+            Path(entry.source), entry.id, self.folder / "staging", {"stem": Path("a.wav")}, None
+        )
+        with StemOutput(plan, 44100, 2, format=AudioFormat()):
+            return super()._do(entry, progress, cancel)
+
+
+def test_what_a_killed_process_wrote_does_not_stay_until_the_end_of_the_run(tmp_path: Path) -> None:
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    [failed] = run_pool(Spilling(tmp_path), songs("crash"), 1, temporary=staging)
+    assert "brought down" in str(failed.sentence)
+    assert not list(staging.iterdir())
 
 
 MEMINFO = "MemTotal: 8000000 kB\nMemFree: 1 kB\nMemAvailable: 4000000 kB\n"

@@ -127,6 +127,7 @@ def test_detection_of_a_folder(stemwise: Stemwise, model: Path, songs: Path) -> 
         (("songs", "--filename", "{stem}.{ext}"), "--filename needs {track}"),
         (("songs", "-o", "s3://b/out", "--run", "run", "--skip-existing"), "looks at files of thi"),
         (("songs", "songs"), "is given twice"),
+        (("songs", "--memory", "2", "--cluster", "local"), "--memory is for this machine"),
     ],
 )
 def test_what_cannot_be_a_run(

@@ -10,6 +10,7 @@ failure at once: it would do the same again.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -126,7 +127,8 @@ class _Pool:
                 if slot.begun:
                     yield failed(slot.song, sentence)
                 else:
-                    self._songs.lost_early(slot.song, Loss(sentence, "unknown"))
+                    how = "they took too much memory, or too long"
+                    self._songs.lost_early(slot.song, Loss(how, "unknown"))
                 self._start(share)
 
     def _start(self, share: int) -> None:
@@ -137,6 +139,10 @@ class _Pool:
     def _end(self, slot: _Slot) -> None:
         slot.child.close()
         self._slots.remove(slot)
+        if self._temporary is not None:
+            # stems that were half written (see `StemOutput`), before they fill the disk
+            for left in self._temporary.glob(f".*.{slot.child.pid}.*.part"):
+                shutil.rmtree(left, ignore_errors=True)
 
     def _answer(self, slot: _Slot, share: int) -> Iterator[Record]:
         slot.quiet = 0.0
