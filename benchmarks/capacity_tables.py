@@ -75,6 +75,7 @@ def costs(figures: Figures) -> str:
     store = figures["measured"]["store"]
     rows = [
         ["separating a song, one thread", f"{line}; single songs {low:.2f} to {high:.2f} of that"],
+        ["cores that a worker keeps busy", f"{cores_of_worker(figures):.2f}"],
         ["start of a worker", f"{found['start']:.1f} s"],
         *(
             [
@@ -109,7 +110,13 @@ def handed(figures: Figures) -> str:
 def core_hours(figures: Figures) -> float:
     """Hours of a core for 100 000 songs, simulated with one worker to which nothing happens."""
     [row] = _rows(figures, "calm", workers=1)
-    return float(row["seconds"] / 3600)
+    return float(row["seconds"] / 3600) * cores_of_worker(figures)
+
+
+def cores_of_worker(figures: Figures) -> float:
+    """Cores that a worker of one thread keeps busy: more than one where its stages overlap."""
+    [one] = [run for run in figures["measured"]["runs"] if run["workers"] == 1]
+    return max(1.0, float(one["cpu"] / one["wall"]))
 
 
 def prices(figures: Figures) -> str:
