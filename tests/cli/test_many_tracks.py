@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +29,26 @@ NAMES = ("vocals", "drums", "bass", "other")
 
 def lines(run: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (Path(run) / "ledger.jsonl").read_text().splitlines()]
+
+
+def kill_after_one(run: str, *arguments: object) -> None:
+    """Kill a command and all its processes when a song is in its ledger."""
+    job = subprocess.Popen(
+        [sys.executable, "-m", "stemwise", *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    ledger = Path(run) / "ledger.jsonl"
+    deadline = time.monotonic() + 200
+    while not ledger.exists() or ledger.read_bytes().count(b"\n") < 2:
+        assert job.poll() is None or ledger.exists()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    with suppress(ProcessLookupError):
+        os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
 
 
 @pytest.fixture
@@ -69,10 +95,11 @@ def test_scores_of_tracks_from_anywhere(stemwise: Stemwise, model: Path, tmp_pat
     assert plain.status == 0, plain.err
     manifest = tmp_path / "list.csv"
     manifest.write_text(f"path,url,id\nreferences/a,,a\n,{url},b\nnone,,none\n")
+    kill_after_one("run", *command, manifest, "--run", "run", "-j", 2)
     first = stemwise(*command, manifest, "--run", "run", "-j", 2, "-o", "first.csv")
     assert first.status == 1
-    assert f"There is no track {tmp_path / 'none'}." in first.err
-    assert "2 songs done, 1 failed; see run/ledger.jsonl" in first.err
+    [failure] = [line["sentence"] for line in lines("run")[1:] if line["id"] == "none"]
+    assert failure == f"There is no track {tmp_path / 'none'}."
     assert first.out == plain.out
     pd.testing.assert_frame_equal(pd.read_csv("first.csv"), pd.read_csv("plain.csv"))
     shutil.copytree("references/a", "none")
