@@ -47,6 +47,8 @@ class Stream:
                 f"{sample_rate} Hz."
             )
         self.latency = engine.latency(sample_rate)
+        if not engine.carries:
+            _ = engine.running  # another runtime compiles it now, not while samples wait
         self.channels = channels
         self.received = self.computing = self._late = 0.0
         self._engine, self._rate = engine, sample_rate
