@@ -26,6 +26,8 @@ SLOWEST = 50_000
 
 def is_url(place: str) -> bool:
     """Whether a place is a URL (`s3://songs`), and no path (`C:\\songs` neither)."""
+    if "://" not in place:  # most places of most runs: parsing takes ten times as long
+        return False
     scheme = urlsplit(place).scheme
     return len(scheme) > 1 and place[len(scheme) :].startswith("://")
 
