@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -27,7 +27,8 @@ from stemwise.devices import choose_device, memory_in_use
 from stemwise.errors import Cancelled, ModelError
 from stemwise.gate import MEDIAN_FRAMES, Gate, check_gate
 from stemwise.heap import keep_heap
-from stemwise.models.separator import Grid, Separator, SpectrogramSeparator, State
+from stemwise.models.separator import Separator, SpectrogramSeparator
+from stemwise.pieces import Cutter, Piece, seen_ahead
 from stemwise.runtimes.choice import choose
 from stemwise.runtimes.kinds import RUNTIMES, check_runtime
 from stemwise.runtimes.running import running
@@ -116,16 +117,26 @@ class Engine:
         self.batch = self.options.batch or 1
         # a CPU is busy with one piece; elsewhere the first piece tells how many fit
         self._sized = self.options.batch is not None or self.device.type == "cpu"
-        grid = self.grid = _seen_ahead(separator, self.options.lookahead)
-        samples = (self.options.segment or separator.segment) * separator.sample_rate
-        step = grid.step(samples)
-        self.piece = max(1, round(samples / step)) * step
-        overlap = round(self.options.overlap * self.piece / grid.alignment) * grid.alignment
-        self.overlap = min(overlap, self.piece - grid.alignment)
-        self.carries = separator.carried is not None
-        if self.carries:
-            self.batch, self._sized, self.overlap = 1, True, 0
+        overlap, rate = self.options.overlap, separator.sample_rate
+        if separator.carried is None:
+            ahead = self.options.lookahead
+            self.grid = seen_ahead(separator.grid, None if ahead is None else round(ahead * rate))
+        else:
+            self.grid, overlap = separator.carried, 0.0
+            self.batch, self._sized = 1, True
+        samples = (self.options.segment or separator.segment) * rate
+        self._cutter = Cutter(self.grid, samples, overlap)
         keep_heap()
+
+    @property
+    def piece(self) -> int:
+        """Samples of a piece at the separator's rate, without context."""
+        return self._cutter.length
+
+    @property
+    def carries(self) -> bool:
+        """Whether pieces carry on from one another; see `Separator.carried`."""
+        return self.separator.carried is not None
 
     @property
     def running(self) -> Separator:
@@ -254,10 +265,9 @@ class Engine:
                     stems = _cross_fade(tail[0], stems)
                     activity = _cross_fade(tail[1], activity)
                 keep, frames = piece.keep, -(-piece.keep // hop)
-                if not piece.last and self.overlap:
+                if not piece.last and self._cutter.overlap:
                     tail = stems[..., keep:], activity[..., frames:]
-                mixture = piece.samples[:, :, piece.lead : piece.lead + keep]
-                yield _Stretch(stems[..., :keep], activity[..., :frames], mixture, piece.last)
+                yield _Stretch(stems[..., :keep], activity[..., :frames], piece.mixture, piece.last)
 
     def _size_batch(self) -> None:
         """Choose the batch by the memory that the first piece took and what is free beside it."""
@@ -269,10 +279,10 @@ class Engine:
             peak, free = known
             self.batch = max(1, min(LARGEST_BATCH, round(free * MEMORY_SHARE) // max(peak, 1)))
 
-    def _batches(self, chunks: Iterable[np.ndarray]) -> Iterator[list[_Piece]]:
+    def _batches(self, chunks: Iterable[np.ndarray]) -> Iterator[list[Piece]]:
         """Pieces in batches of equal length and context."""
-        batch: list[_Piece] = []
-        for piece in self._cut(chunks):
+        batch: list[Piece] = []
+        for piece in self._cutter.cut(chunks):
             if batch and batch[0].shape != piece.shape:
                 yield batch
                 batch = []
@@ -283,50 +293,7 @@ class Engine:
         if batch:
             yield batch
 
-    def _cut(self, chunks: Iterable[np.ndarray]) -> Iterator[_Piece]:
-        """Pieces with their context; silence stands for what lies outside the song, or nothing."""
-        grid = self.grid
-        lead = grid.before if grid.padded else 0
-        memory = _Memory()
-        waiting: list[np.ndarray] = []
-        held = 0
-        for chunk in chunks:
-            if not waiting:
-                waiting, held = [np.zeros((*chunk.shape[:2], lead), np.float32)], lead
-            waiting.append(chunk)
-            held += chunk.shape[-1]
-            # a piece is only cut when more of the song is known to follow
-            while held > (needed := lead + self.piece + grid.after):
-                buffer = np.concatenate(waiting, axis=-1)
-                advance = self.piece - self.overlap  # pieces shrink when memory runs out
-                samples = torch.from_numpy(buffer[..., :needed].copy())
-                yield _Piece(samples, lead, self.piece, advance, False, memory)
-                buffer, lead = self._advance(buffer, lead, advance)
-                waiting, held = [buffer], buffer.shape[-1]
-        buffer = np.concatenate(waiting, axis=-1)
-        while True:
-            left = buffer.shape[-1] - lead
-            last = left <= self.piece
-            core = max(1, left) if last else self.piece
-            if grid.padded:
-                core = -(-core // grid.alignment) * grid.alignment
-            seen = buffer[..., : lead + core + grid.after]
-            if grid.padded or core > left:
-                padding = lead + core + (grid.after if grid.padded else 0) - seen.shape[-1]
-                seen = np.pad(seen, ((0, 0), (0, 0), (0, max(0, padding))))
-            keep = left if last else self.piece - self.overlap
-            yield _Piece(torch.from_numpy(seen.copy()), lead, core, keep, last, memory)
-            if last:
-                return
-            buffer, lead = self._advance(buffer, lead, keep)
-
-    def _advance(self, buffer: np.ndarray, lead: int, samples: int) -> tuple[np.ndarray, int]:
-        """Drop what the next piece does not see; it starts `samples` later."""
-        start = lead + samples
-        lead = min(self.grid.before, start)
-        return buffer[..., start - lead :], lead
-
-    def _separate(self, pieces: list[_Piece], waveforms: bool) -> list[tuple[Tensor, Tensor]]:
+    def _separate(self, pieces: list[Piece], waveforms: bool) -> list[tuple[Tensor, Tensor]]:
         """Stems and activity of each piece without context; smaller batches if memory runs out."""
         try:
             return self._compute(pieces, waveforms)
@@ -339,25 +306,13 @@ class Engine:
             self.batch = half = (len(pieces) + 1) // 2
             first_half = self._separate(pieces[:half], waveforms)
             return first_half + self._separate(pieces[half:], waveforms)
-        grid = self.grid
-        whole = pieces[0]
-        step = grid.step(whole.core // 2)
-        half = whole.core // 2 // step * step
-        if half == 0:
-            raise ModelError("Not even the shortest piece of the song fits into memory.")
-        self.piece = max(grid.alignment + self.overlap, min(self.piece, half))
-        middle = whole.lead + half
-        lead = min(grid.before, middle)
-        front = whole.samples[..., : middle + grid.after]
-        back = whole.samples[..., middle - lead :]
-        head = replace(whole, samples=front, core=half, keep=half, last=False)
-        rest = whole.core - half
-        tail = replace(whole, samples=back, lead=lead, core=rest, keep=rest)
-        first, second = (self._separate([one], waveforms)[0] for one in (head, tail))
+        first, second = (
+            self._separate([half], waveforms)[0] for half in self._cutter.halves(pieces[0])
+        )
         stems = torch.cat([first[0], second[0]], dim=-1)
         return [(stems, torch.cat([first[1], second[1]], dim=-1))]
 
-    def _compute(self, pieces: list[_Piece], waveforms: bool) -> list[tuple[Tensor, Tensor]]:
+    def _compute(self, pieces: list[Piece], waveforms: bool) -> list[tuple[Tensor, Tensor]]:
         """For each piece stems (group, source, channel, sample), activity (source, frame).
 
         Without waveforms the stems are zeros that take no memory.
@@ -397,18 +352,6 @@ class Engine:
         ]
 
 
-def _seen_ahead(separator: Separator, lookahead: float | None) -> Grid:
-    """The separator's grid with less behind each piece; it stays cut at multiples."""
-    if separator.carried is not None:
-        return separator.carried
-    grid = separator.grid
-    if lookahead is None:
-        return grid
-    wanted = max(grid.crop, round(lookahead * separator.sample_rate))
-    spare = max(0, grid.after - wanted) // grid.alignment * grid.alignment
-    return replace(grid, after=grid.after - spare, finite=grid.finite and not spare)
-
-
 @dataclass(frozen=True)
 class _Stretch:
     """What follows on the stretch before: stems (group, source, channel, sample), activity
@@ -418,33 +361,6 @@ class _Stretch:
     activity: Tensor
     mixture: Tensor
     last: bool
-
-
-@dataclass
-class _Memory:
-    """What a separator remembers of a song from one piece to the next."""
-
-    state: State | None = None
-
-
-@dataclass(frozen=True)
-class _Piece:
-    samples: Tensor
-    """(channel group, channel, sample), context included."""
-    lead: int
-    """Samples of context in front."""
-    core: int
-    """Samples to be computed: what is neither context in front nor behind."""
-    keep: int
-    """Samples of the song that this piece gives: its core less padding and overlap."""
-    last: bool
-    memory: _Memory
-    """The song's: its pieces come in order."""
-
-    @property
-    def shape(self) -> tuple[torch.Size, int, int]:
-        """What pieces of one batch have in common."""
-        return self.samples.shape, self.lead, self.core
 
 
 def _cross_fade(old: Tensor, new: Tensor) -> Tensor:
