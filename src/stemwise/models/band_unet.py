@@ -234,9 +234,9 @@ class BandNetwork(nn.Module):
         `BandUNet.narrowed` crops.
         """
         reach = self.reach()
-        if self.narrow:
-            powers, level = (_inner(one, self.context - reach[-1]) for one in (powers, level))
         x = self.whiten((powers + 1e-8).pow(0.15))
+        if self.narrow:  # not before: OpenVINO would take powers of numbers of 16 bits, slowly
+            x = _inner(x, self.context - reach[-1])
         position = self.position.unsqueeze(0).contiguous(memory_format=torch.channels_last)
         x = self.stem(x.contiguous(memory_format=torch.channels_last)) + position
         kept = []
@@ -258,7 +258,7 @@ class BandNetwork(nn.Module):
             aside = held - self.activity.context
             x = _inner(x, aside)
             powers, level = (
-                _inner(one, reach[-1] - self.activity.context) for one in (powers, level)
+                _inner(one, self.context - self.activity.context) for one in (powers, level)
             )
             frames = -(-self.activity.context // self.time_stride)
             deepest = _inner(deepest, reach[-1] // self.time_stride - frames)

@@ -85,14 +85,14 @@ def _file(separator: Separator, kind: str) -> Entry:
     """The ONNX file of a network, "float" or "int8"; single: it takes one item at a time."""
 
     def make() -> Entry:
-        source, seen = separator, {}
         if kind == "int8":
-            source, seen = with_network(separator, folded(separator.network)), ranges(separator)
+            seen = ranges(separator)
+            facts, content = _file(separator, "float")
+            return facts, _quantised(content, seen)
+        source = with_network(separator, folded(separator.network))
         with tempfile.TemporaryDirectory(prefix="stemwise-") as folder:
             exported = export(source, Path(folder) / "network.onnx", check=False)
             content = exported.path.read_bytes()
-        if seen:
-            content = _quantised(content, seen)
         return {"single": all(BATCH not in port.axes for port in exported.inputs)}, content
 
     return kept(key(separator, kind), make)
