@@ -9,39 +9,10 @@ in turns, and prints the shortest wall time and the CPU seconds of each, as JSON
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
-
-
-class Now:
-    """What `WriteBehind` is, without a thread."""
-
-    def __init__(self, behind: int) -> None:
-        pass
-
-    def __enter__(self) -> Now:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def do(self, call: Callable[[], object]) -> None:
-        """Make a call at once."""
-        call()
-
-    def finish(self) -> None:
-        """Nothing waits."""
-
-
-@contextlib.contextmanager
-def asked_for(reader: Any) -> Iterator[Any]:
-    """Blocks that are decoded when they are asked for."""
-    yield reader
 
 
 def main() -> None:
@@ -62,17 +33,13 @@ def main() -> None:
     from stemwise.separation import Engine
 
     engine = Engine(models.load(arguments.model))
-    ways: dict[str, Any] = {
-        "in turn": {"WriteBehind": Now, "_decoded": asked_for},
-        "overlapping": {"WriteBehind": songs.WriteBehind, "_decoded": songs._decoded},
-    }
+    ways = {"in turn": lambda engine: False, "overlapping": lambda engine: True}
     rows = []
     for format in arguments.formats:
         best: dict[str, dict[str, float]] = {}
         for turn in range(arguments.repeats + 1):
-            for way, parts in ways.items():
-                for name, part in parts.items():
-                    setattr(songs, name, part)
+            for way, overlaps in ways.items():
+                songs._overlaps = overlaps
                 with tempfile.TemporaryDirectory() as folder:
                     output = songs.Output(Path(folder), AudioFormat(format))
                     wall, cpu = time.perf_counter(), time.process_time()

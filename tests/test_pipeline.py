@@ -48,6 +48,8 @@ def test_items_come_in_order_and_are_taken_only_a_little_ahead() -> None:
             assert len(taken) <= number + 4
             given.append(number)
     assert given == list(range(50))
+    with ReadAhead(range(3), 0) as ahead:
+        assert list(ahead) == [0, 1, 2]
 
 
 def test_an_error_comes_where_its_item_would_have() -> None:
@@ -139,8 +141,17 @@ def test_calls_at_once_end_together_and_the_others_hear_of_a_failure() -> None:
         at_once([fail, other], failed)
 
 
+@pytest.fixture(params=[True, False], ids=["overlapping", "in turn"])
+def engine(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, small: Engine
+) -> Engine:
+    """An engine beside which the other stages have cores to themselves, or have none."""
+    monkeypatch.setattr("stemwise.songs._overlaps", lambda engine: request.param)
+    return small
+
+
 @pytest.fixture(scope="module")
-def engine() -> Engine:
+def small() -> Engine:
     network = models.build("band-unet", widths=(8, 8, 8, 8, 8), squeezed=2, hidden=16)
     return Engine(network, Options(device="cpu", precision="fp32", segment=1.0))
 

@@ -25,7 +25,8 @@ class ReadAhead(Generic[Item]):
     """Iterates, once, over `items` that a thread takes before they are asked for.
 
     Use as a context manager: leaving it ends the thread, whatever is left. ahead: of what is taken,
-    so much waits. What `items` raises is raised where the item would have come.
+    so much waits; 0: items are taken as they are asked for, without a thread. What `items` raises
+    is raised where the item would have come.
     """
 
     def __init__(self, items: Iterable[Item], ahead: int) -> None:
@@ -33,9 +34,11 @@ class ReadAhead(Generic[Item]):
         self._error: BaseException | None = None
         self._taken: _Passage[Item] = _Passage(ahead)
         self._thread = threading.Thread(target=self._run, name="read ahead", daemon=True)
+        self._ahead = ahead > 0
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        if self._ahead:
+            self._thread.start()
         return self
 
     def __exit__(
@@ -45,10 +48,11 @@ class ReadAhead(Generic[Item]):
         trace: TracebackType | None,
     ) -> None:
         self._taken.close()
-        self._thread.join()
+        if self._ahead:
+            self._thread.join()
 
     def __iter__(self) -> Iterator[Item]:
-        yield from self._taken
+        yield from self._taken if self._ahead else self._items
         if self._error is not None:
             raise self._error
 
@@ -66,17 +70,19 @@ class WriteBehind:
     """Makes calls one after another in a thread, while the caller goes on.
 
     Use as a context manager: leaving it drops the calls that wait, and returns when the one that is
-    being made has ended. behind: so many calls wait. After one has failed, none is made any more,
-    and `do` or `finish` raises what it raised.
+    being made has ended. behind: so many calls wait; 0: each is made at once, without a thread.
+    After one has failed, none is made any more, and `do` or `finish` raises what it raised.
     """
 
     def __init__(self, behind: int) -> None:
         self._error: BaseException | None = None
         self._calls: _Passage[Call] = _Passage(behind)
         self._thread = threading.Thread(target=self._run, name="write behind", daemon=True)
+        self._behind = behind > 0
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        if self._behind:
+            self._thread.start()
         return self
 
     def __exit__(
@@ -86,17 +92,21 @@ class WriteBehind:
         trace: TracebackType | None,
     ) -> None:
         self._calls.close()
-        self._thread.join()
+        if self._behind:
+            self._thread.join()
 
     def do(self, call: Call) -> None:
         """Have a call made; waits while too many do."""
-        if not self._calls.put(call) and self._error is not None:
+        if not self._behind:
+            call()
+        elif not self._calls.put(call) and self._error is not None:
             raise self._error
 
     def finish(self) -> None:
         """Wait until all calls have been made."""
         self._calls.end()
-        self._thread.join()
+        if self._behind:
+            self._thread.join()
         if self._error is not None:
             raise self._error
 
@@ -133,8 +143,6 @@ class _Passage(Generic[Item]):
     """What one thread hands to another, in order, with room for a few."""
 
     def __init__(self, room: int) -> None:
-        if room < 1:
-            raise ValueError("there must be room for at least one")
         self._room = room
         self._items: deque[Item] = deque()
         self._ended = False

@@ -8,10 +8,10 @@ all files of the song are whole.
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -208,7 +208,11 @@ def separate_file(
                 heard.add(block.activity)
                 samples += block.stems.shape[-1]
 
-            with _decoded(reader) as blocks, WriteBehind(_BEHIND) as behind:
+            overlaps = _overlaps(engine)
+            with (
+                _decoded(reader, overlaps) as blocks,
+                WriteBehind(_BEHIND if overlaps else 0) as behind,
+            ):
                 for finish in engine.unfinished(
                     blocks, rate, channels, labels=labels, cancel=cancel
                 ):
@@ -244,17 +248,22 @@ def separate_file(
         )
 
 
-@contextmanager
-def _decoded(reader: AudioReader) -> Iterator[Iterable[np.ndarray]]:
+def _overlaps(engine: Engine) -> bool:
+    """Whether computing leaves something of the machine free for the stages beside it.
+
+    Where the network's threads have all cores, they would only wait for each other.
+    """
+    import torch
+
+    return engine.device.type != "cpu" or torch.get_num_threads() < (os.cpu_count() or 1)
+
+
+def _decoded(reader: AudioReader, overlaps: bool) -> ReadAhead[np.ndarray]:
     """The blocks of a song, decoded ahead of what is done with them.
 
     A pipe is read as its blocks are asked for: what feeds it may never end.
     """
-    if not reader.path.is_file():
-        yield reader
-        return
-    with ReadAhead(reader, _AHEAD) as blocks:
-        yield blocks
+    return ReadAhead(reader, _AHEAD if overlaps and reader.path.is_file() else 0)
 
 
 def _unlabelled(sources: Sequence[str], labels: Activity | None) -> list[str]:
@@ -280,7 +289,7 @@ def detect_file(
     """When each source of a song plays. Raises AudioError, ModelError, Cancelled."""
     with open_audio(song) as reader:
         reader.verify()
-        with _decoded(reader) as blocks:
+        with _decoded(reader, _overlaps(engine)) as blocks:
             activity = detect_blocks(
                 engine,
                 blocks,

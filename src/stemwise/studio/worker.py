@@ -243,7 +243,7 @@ class _Counted:
 
     def __init__(self, engine: Engine, stems: Sequence[str]) -> None:
         self._engine = engine
-        self.separator = engine.separator
+        self.separator, self.device = engine.separator, engine.device
         self._wanted = [self.separator.sources.index(stem) for stem in stems]
         self.lengths: list[int] = []
         self.peaks: list[float] = []
