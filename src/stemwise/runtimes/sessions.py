@@ -89,15 +89,15 @@ class OpenVinoSession(Session):
         import openvino
 
         core = openvino.Core()
+        able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        # it names what the CPU has, whatever the environment forbids
+        half = "BF16" in able and "ONEDNN_MAX_CPU_ISA" not in os.environ
+        wide = self.precision == "fp32" or (self.precision == "int8" and not half)
         settings: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": "f32" if self.precision == "fp32" else "bf16",
+            "INFERENCE_PRECISION_HINT": "f32" if wide else "bf16",
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
         }
-        if self.precision == "int8" and "BF16" not in core.get_property(
-            "CPU", "OPTIMIZATION_CAPABILITIES"
-        ):
-            settings["INFERENCE_PRECISION_HINT"] = "f32"
         try:
             self._compiled = core.compile_model(core.read_model(self.content), "CPU", settings)
         except RuntimeError as error:
