@@ -342,7 +342,7 @@ def test_a_report_of_a_long_song_plays_the_files_beside_it(
     (tmp_path / "gone.wav").unlink()
     with opened(browser) as page:
         page.goto(address)
-        do(page, "player.play()")
+        do(page, "player.play(); player.engine.prepare()")  # pages prepare 0.2 s after the start
         reaches(page, "player.position() > 0.3 && player.level('vocals') > 0.3")
         assert "“gone” cannot be heard" in page.locator(".message").inner_text()
         elements = "player.engine.channels.map(({element}) => element)"

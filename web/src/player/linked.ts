@@ -71,6 +71,7 @@ export class LinkedEngine extends EventTarget implements Engine {
   }
 
   prepare(): void {
+    if (this.playing) return; // loading anew would stop it
     for (const { element } of this.channels) element.load();
   }
 
