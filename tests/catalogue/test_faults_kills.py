@@ -42,7 +42,9 @@ class Runs:
                 **os.environ,
                 "TMPDIR": str(self.folder / "tmp"),
                 "RAY_TMPDIR": tempfile.gettempdir(),  # its sockets need short names
-                "PYTHONPATH": os.pathsep.join([str(SCRIPT.parent), os.environ.get("PYTHONPATH", "")]),
+                "PYTHONPATH": os.pathsep.join(
+                    [str(SCRIPT.parent), os.environ.get("PYTHONPATH", "")]
+                ),
                 "OMP_NUM_THREADS": "1",
             },
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from works import CopyWork, notes
+from works import CopyWork, ThreadsWork, notes
 
 from stemwise.catalogue.assignment import RefusedError
 from stemwise.catalogue.entries import Entry
@@ -33,6 +34,15 @@ def test_every_song_is_done_once_by_all_processes(tmp_path: Path) -> None:
     done = notes(tmp_path)
     assert Counter(words[1] for words in done).most_common(1)[0][1] == 1
     assert len({words[2] for words in done}) == 2, "both processes took part"
+
+
+def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stemwise.separation import Options
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    records = list(run_pool(ThreadsWork(Options()), songs("a", "b"), 2))
+    share = max(1, (os.cpu_count() or 1) // 2)
+    assert [record.facts["threads"] for record in records] == [share, share]
 
 
 def test_failures_stop_nobody_else(tmp_path: Path) -> None:

@@ -13,11 +13,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stemwise.catalogue.entries import Entry
 from stemwise.catalogue.work import Do
 from stemwise.errors import AudioError, Cancelled, ModelError
+
+if TYPE_CHECKING:
+    from stemwise.separation import Options
 
 
 @dataclass(frozen=True)
@@ -184,3 +187,27 @@ class BlockWork:
         else:
             kill.strike(*processes)
             time.sleep(30)  # a worker without its driver ends at once
+
+
+@dataclass(frozen=True)
+class ThreadsWork:
+    """Tells how many threads the network would have; its options import PyTorch."""
+
+    options: Options
+
+    def begin(self) -> Do:
+        """Make ready."""
+        return self._do
+
+    def staged(self, folder: Path) -> ThreadsWork:
+        """The same."""
+        return self
+
+    def terms(self) -> dict[str, Any]:
+        """It does the same everywhere."""
+        return {"command": "threads"}
+
+    def _do(self, entry: Entry, progress: Any, cancel: threading.Event) -> Mapping[str, Any]:
+        import torch
+
+        return {"threads": torch.get_num_threads()}

@@ -10,6 +10,7 @@ failure at once: it would do the same again.
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
 import tempfile
@@ -108,7 +109,7 @@ class _Pool:
         follow: Follow,
         guard: _Guard,
     ) -> None:
-        self._work, self._temporary = work, temporary
+        self._work, self._temporary = pickle.dumps(work), temporary
         self._follow, self._guard = follow, guard
         self._songs = Assignment(entries)
         self._slots: list[_Slot] = []
@@ -277,10 +278,12 @@ def _span(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
 
 
-def main(pipe: Connection, work: Work, threads: int, temporary: Path | None) -> None:
-    """The process: songs in, what became of them out."""
+def main(pipe: Connection, pickled: bytes, threads: int, temporary: Path | None) -> None:
+    """The process: songs in, what became of them out. pickled: the work."""
     warnings.simplefilter("ignore", AudioWarning)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")  # others need the cores that threads wait on
+    work: Work = pickle.loads(pickled)  # only now: what it imports reads the environment
     stop, at_work = threading.Event(), threading.Event()
 
     def halt() -> None:
