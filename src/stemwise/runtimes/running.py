@@ -40,7 +40,7 @@ def running(separator: Separator, runtime: str, precision: str) -> Separator:
     ModelError where the runtime cannot do it, or not exactly enough; OutputError where the cache
     cannot be written.
     """
-    device = next(separator.network.parameters()).device
+    device = _device(separator)
     check_runtime(runtime, precision, device)
     if runtime == "torch":
         return separator
@@ -56,6 +56,12 @@ def running(separator: Separator, runtime: str, precision: str) -> Separator:
     return with_network(separator, replaced)
 
 
+def _device(separator: Separator) -> torch.device:
+    """Where the network is; one without parameters may be anywhere."""
+    found = next(separator.network.parameters(), None)
+    return torch.device("cpu") if found is None else found.device
+
+
 def with_network(separator: Separator, network: nn.Module) -> Separator:
     """A copy of a separator that shares all with it but its network."""
     twin = copy.copy(separator)
@@ -66,7 +72,7 @@ def with_network(separator: Separator, network: nn.Module) -> Separator:
 
 def _network(separator: Separator, runtime: str, precision: str) -> nn.Module:
     if runtime == "compile":
-        device = next(separator.network.parameters()).device
+        device = _device(separator)
         compiled = CompiledNetwork(separator.network, precision, device)
         check(separator, compiled, runtime, precision)
         return compiled
@@ -114,7 +120,7 @@ def check(separator: Separator, network: nn.Module, runtime: str, precision: str
     are those of music. Raises ModelError where they are further apart than the precision allows.
     """
     found = Difference(0.0, 0.0)
-    device = next(separator.network.parameters()).device
+    device = _device(separator)
     if precision == "int8":
         trials = [features(separator, song(separator, SEED, CHECKED))]
     else:
