@@ -7,10 +7,8 @@ the song's scores. Memory stays that of the engine, whatever the song's length.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +21,6 @@ from stemwise.evaluation.problems import ACCOMPANIMENT, VOCALS
 from stemwise.evaluation.signals import Check, FileSignals, survey
 
 if TYPE_CHECKING:
-    from stemwise.models import Separator
     from stemwise.separation import Engine, Progress
 
 
@@ -43,10 +40,12 @@ class Separated:
 
     def to_json(self) -> dict[str, Any]:
         """The network, a hash of its weights, the device: what decides about stems."""
+        from stemwise.models.digest import weights_digest
+
         return {
             "model": self.name,
             "network": self.engine.separator.kind,
-            "weights": _digest(self.engine.separator),
+            "weights": weights_digest(self.engine.separator),
             "device": str(self.engine.device),
         }
 
@@ -74,15 +73,6 @@ class Separated:
                 for writer, stem in zip(writers, block.stems, strict=True):
                     writer.write(stem)
         return {name: (Part(place),) for name, place in places.items()}
-
-
-@lru_cache(maxsize=1)
-def _digest(separator: Separator) -> str:
-    digest = hashlib.sha256()
-    for key, value in sorted(separator.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
-    return digest.hexdigest()
 
 
 def mixture_of(pair: Pair) -> tuple[Part, ...]:

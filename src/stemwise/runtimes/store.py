@@ -19,6 +19,7 @@ import torch
 from stemwise import __version__
 from stemwise.cache import cache_folder
 from stemwise.errors import OutputError
+from stemwise.models.digest import weights_digest
 from stemwise.models.separator import Separator
 
 Entry = tuple[dict[str, Any], bytes]
@@ -88,12 +89,10 @@ def _read(path: Path) -> Entry | None:
 
 def model_digest(separator: Separator) -> str:
     """Of the network's kind, configuration and weights, and how much it crops."""
-    facts = [separator.kind, separator.config, separator.grid.crop]
+    weights = weights_digest(separator.network)
+    facts = [separator.kind, separator.config, separator.grid.crop, weights]
     digest = hashlib.sha256(json.dumps(facts).encode())
     digest.update(Path(inspect.getfile(type(separator))).read_bytes())  # who changes it sees it
-    for name, tensor in sorted(separator.network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
