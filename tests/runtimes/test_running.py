@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +310,24 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
         Engine(separator, Options(device="cpu", runtime="compile"))
 
 
+_SIGNALLED = """
+import os, signal, torch
+from stemwise.models import build
+from stemwise.runtimes.running import running
+torch.set_num_threads(1)
+both = [running(build("joint-unet", features=n).eval(), "openvino", "fp32") for n in (2, 3)]
+both.pop(0)
+both.clear()
+signal.signal(signal.SIGINT, lambda number, frame: print("told"))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_signals_can_be_handled_when_sessions_are_gone() -> None:
+    done = subprocess.run([sys.executable, "-c", _SIGNALLED], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "told\n")
+
+
 def test_a_runtime_that_computes_something_else_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -328,9 +348,9 @@ def test_a_runtime_that_computes_something_else_is_refused(
 
 
 def test_what_a_library_refuses_is_a_sentence() -> None:
-    """OpenVINO computes nothing of a recurrent network of waveforms."""
+    """OpenVINO refuses a recurrent network of waveforms, or computes nothing of it."""
     assert "waveform-unmix" in SMALL
-    with pytest.raises(ModelError, match="for 'waveform-unmix': choose another"):
+    with pytest.raises(ModelError, match="choose another"):
         running.running(_small("waveform-unmix"), "openvino", "fp32")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
+from functools import cache
 from typing import Any
 
 import torch
@@ -82,13 +83,22 @@ class OnnxSession(Session):
             raise _refused("ONNX Runtime", error) from error
 
 
+@cache
+def _core() -> Any:
+    """OpenVINO's core, which is never given up.
+
+    With it would go the stack on which the thread handles signals, so that Ctrl-C crashed.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVinoSession(Session):
     """OpenVINO on the CPU; every thread has a request, whose memory its outputs are."""
 
     def _open(self, threads: int) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = _core()
         able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         # it names what the CPU has, whatever the environment forbids
         half = "BF16" in able and "ONEDNN_MAX_CPU_ISA" not in os.environ
@@ -138,4 +148,4 @@ class CompiledNetwork(nn.Module):
 def _refused(library: str, error: Exception) -> ModelError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = lines[-1].rstrip(".") if lines else type(error).__name__
-    return ModelError(f"{library} cannot run this network: {reason}.")
+    return ModelError(f"{library} cannot run this network ({reason}): choose another runtime.")
