@@ -7,7 +7,6 @@ held, however much faster one of them is.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +15,8 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from typing_extensions import Self
+
+from stemwise.cores import cores
 
 Item = TypeVar("Item")
 Call = Callable[[], object]
@@ -125,7 +126,7 @@ def at_once(calls: Sequence[Call], failed: threading.Event | None = None) -> Non
     Raises what one of them raised; then `failed` is set, which the others may heed.
     """
     failed = failed or threading.Event()
-    threads = ThreadPoolExecutor(max(1, min(len(calls), os.cpu_count() or 1)), "at once")
+    threads = ThreadPoolExecutor(max(1, min(len(calls), cores())), "at once")
     try:
         made = [threads.submit(call) for call in calls]
         ended, _ = wait(made, return_when=FIRST_EXCEPTION)

@@ -8,7 +8,6 @@ all files of the song are whole.
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 
 from stemwise.activity import Activity, read_activity, write_activity
 from stemwise.audio import AudioFormat, AudioReader, open_audio
+from stemwise.cores import cores
 from stemwise.errors import Cancelled, ModelError, OutputError, hint
 from stemwise.naming import TEMPLATE, Plan, check_template, plan_songs
 from stemwise.pipeline import ReadAhead, WriteBehind
@@ -255,7 +255,7 @@ def _overlaps(engine: Engine) -> bool:
     """
     import torch
 
-    return engine.device.type != "cpu" or torch.get_num_threads() < (os.cpu_count() or 1)
+    return engine.device.type != "cpu" or torch.get_num_threads() < cores()
 
 
 def _decoded(reader: AudioReader, overlaps: bool) -> ReadAhead[np.ndarray]:

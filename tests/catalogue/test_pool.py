@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from stemwise.catalogue.entries import Entry
 from stemwise.catalogue.ledger import Ledger
 from stemwise.catalogue.pool import run_pool
 from stemwise.catalogue.run import run
+from stemwise.cores import cores
 from stemwise.errors import CatalogueError
 
 
@@ -41,8 +41,9 @@ def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     records = list(run_pool(ThreadsWork(Options()), songs("a", "b"), 2))
-    share = max(1, (os.cpu_count() or 1) // 2)
+    share = max(1, cores() // 2)
     assert [record.facts["threads"] for record in records] == [share, share]
+    assert [record.facts["cores"] for record in records] == [share, share]
 
 
 def test_failures_stop_nobody_else(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from stemwise.catalogue.entries import Entry
 from stemwise.catalogue.work import Do
+from stemwise.cores import cores
 from stemwise.errors import AudioError, Cancelled, ModelError
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class BlockWork:
 
 @dataclass(frozen=True)
 class ThreadsWork:
-    """Tells how many threads the network would have; its options import PyTorch."""
+    """Tells how many threads and cores the network would have; its options import PyTorch."""
 
     options: Options
 
@@ -210,4 +211,4 @@ class ThreadsWork:
     def _do(self, entry: Entry, progress: Any, cancel: threading.Event) -> Mapping[str, Any]:
         import torch
 
-        return {"threads": torch.get_num_threads()}
+        return {"threads": torch.get_num_threads(), "cores": cores()}

@@ -26,6 +26,7 @@ from stemwise import __version__
 from stemwise.catalogue.assignment import Assigned, Assignment, Follow, Loss, RefusedError
 from stemwise.catalogue.entries import Entry
 from stemwise.catalogue.work import Do, Record, Work, attempt
+from stemwise.cores import cores, take_share
 from stemwise.errors import AudioWarning, CatalogueError, StemwiseError
 
 LOCAL = "local"
@@ -97,9 +98,9 @@ class Place:
 class Worker:
     """What an actor does: begins the work, then takes songs."""
 
-    def __init__(self, work: Work, threads: int, place: Place) -> None:
+    def __init__(self, work: Work, share: int, place: Place) -> None:
         warnings.simplefilter("ignore", AudioWarning)
-        os.environ["OMP_NUM_THREADS"] = str(threads)
+        take_share(share)
         self._work, self._place = work, place
         self._do: Do | None = None
         self._told: tuple[float, float | None] = (0.0, None)
@@ -109,7 +110,7 @@ class Worker:
         """Load what the work needs; a sentence where that cannot be."""
         import torch
 
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        torch.set_num_threads(cores())
         if (sentence := self._place.enter()) is not None:
             return sentence
         if self._place.mark is not None:
@@ -180,8 +181,8 @@ def _connected(address: str, workers: int | None) -> Any:
     _probe(address)
     options: dict[str, Any] = {"address": address}
     if address == LOCAL:
-        cores = max(workers or 1, os.cpu_count() or 1)
-        options = {"address": "local", "include_dashboard": False, "num_cpus": cores}
+        count = max(workers or 1, cores())
+        options = {"address": "local", "include_dashboard": False, "num_cpus": count}
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **options)

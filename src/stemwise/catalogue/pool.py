@@ -36,6 +36,7 @@ from stemwise.catalogue.entries import Entry
 from stemwise.catalogue.memory import GIGABYTE, held_memory, machine_memory
 from stemwise.catalogue.work import Record, Work, attempt
 from stemwise.child import Child, ChildDied, Messages
+from stemwise.cores import cores, take_share
 from stemwise.errors import AudioWarning, StemwiseError
 
 PATIENCE = 7200.0
@@ -116,7 +117,7 @@ class _Pool:
 
     def run(self, processes: int) -> Iterator[Record]:
         """Keep all processes busy until no song is left."""
-        share = max(1, (os.cpu_count() or 1) // processes)
+        share = max(1, cores() // processes)
         for _ in range(processes):
             self._start(share)
         while self._slots:
@@ -278,11 +279,10 @@ def _span(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
 
 
-def main(pipe: Connection, pickled: bytes, threads: int, temporary: Path | None) -> None:
-    """The process: songs in, what became of them out. pickled: the work."""
+def main(pipe: Connection, pickled: bytes, share: int, temporary: Path | None) -> None:
+    """The process: songs in, what became of them out. pickled: the work. share: its cores."""
     warnings.simplefilter("ignore", AudioWarning)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")  # others need the cores that threads wait on
+    take_share(share)
     work: Work = pickle.loads(pickled)  # only now: what it imports reads the environment
     stop, at_work = threading.Event(), threading.Event()
 

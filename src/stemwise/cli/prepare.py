@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stemwise.cli.options import Quiet, one_of
+from stemwise.cores import cores
 
 if TYPE_CHECKING:
     from stemwise.data.away import Away
@@ -88,7 +88,7 @@ def prepare(
             sources=None if sources is None else _names(sources),
             dtype=next(one for one in DTYPES if one == dtype),
             labels=labels,
-            workers=workers or _cores(),
+            workers=workers or cores(),
             origin=Origin(kind=kind, root=places[0] if _is_folder(places) else "", split=split),
             broken=broken,
             skipped=unread,
@@ -155,13 +155,6 @@ def _names(sources: str) -> list[str]:
     if not names:
         raise typer.BadParameter("name at least one stem.", param_hint="--sources")
     return list(dict.fromkeys(names))
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        return os.cpu_count() or 1
 
 
 def _time(seconds: float) -> str:

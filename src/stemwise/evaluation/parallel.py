@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,14 +9,9 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from stemwise.cores import cores
+
 T = TypeVar("T")
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Workers:
@@ -57,7 +51,7 @@ def _next(items: Iterator[T]) -> tuple[T] | None:
 @contextmanager
 def workers(threads: int | None) -> Iterator[Workers]:
     """Threads for one evaluation (None: one per CPU this process may use)."""
-    count = usable_cpus() if threads is None else threads
+    count = cores() if threads is None else threads
     if count < 1:
         raise ValueError("an evaluation needs at least one thread")
     with threadpool_limits(limits=1, user_api="blas"):

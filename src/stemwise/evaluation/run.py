@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stemwise import __version__
+from stemwise.cores import cores
 from stemwise.data.track import Part
 from stemwise.errors import Cancelled, StemwiseError
 from stemwise.evaluation.families import score
@@ -143,7 +144,7 @@ class _Run:
     @property
     def _threads(self) -> int | None:
         """None lets BSS Eval take every core; tracks at the same time have their share."""
-        return None if self.jobs == 1 else max(1, (os.cpu_count() or 1) // self.jobs)
+        return None if self.jobs == 1 else max(1, cores() // self.jobs)
 
     def _identity(self, pair: Pair) -> tuple[dict[str, Any], dict[str, list[int]]]:
         return identity(self.settings, self.estimator), fingerprint(pair.inputs())

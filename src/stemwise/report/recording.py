@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemwise.audio import AudioFormat, AudioReader, AudioWriter, create_audio, open_audio
+from stemwise.cores import cores
 from stemwise.errors import AudioError, Cancelled
 from stemwise.loudness import LoudnessMeter
 from stemwise.remix import in_step
@@ -101,7 +101,7 @@ def listen_all(
     """`listen` to several recordings at a time: encoding leaves the interpreter free."""
     given = copies or {}
     failed = threading.Event()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         running = [
             pool.submit(
                 listen,

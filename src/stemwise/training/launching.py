@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from stemwise.cores import cores
 from stemwise.errors import RecipeError
 
 
@@ -27,6 +28,6 @@ def join_processes(count: int) -> None:
     sys.stderr.flush()
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     # without this, threads of the processes would crowd each other out on a CPU
-    threads = max(1, (os.cpu_count() or 1) // count)
+    threads = max(1, cores() // count)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.execv(sys.executable, [sys.executable, *torchrun, "-m", "stemwise", *sys.argv[1:]])
