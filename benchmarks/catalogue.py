@@ -7,8 +7,10 @@
 Parts can be run one by one; each replaces its own figures in the JSON and leaves the others.
 
 songs     `stemwise separate FOLDER` as a whole process, all its processes counted, and the bare
-          network (`bare_network.py`) on every few of the songs, before and after it
-workers   the same command with one and with two processes of one thread each, and one of two
+          network (`bare_network.py`) on every few of the songs: the command is held five times,
+          and the network runs in between, so that both meet the machine in the same states
+workers   the same command with one worker on one core and with two on two, and one that may use
+          both: with threads, or with its stages beside each other
 peers     a loop over `umx`, over `demucs` and over `stemwise separate`, a process for each song
 overlap   a song with its stages overlapping, and one after another
 ray       what a song costs on a local Ray cluster, and in the pool, beyond what is done to it
@@ -23,6 +25,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,15 +40,28 @@ from separate import machine
 
 HERE = Path(__file__).resolve().parent
 Figures = dict[str, Any]
+TURNS = 5
 
 
 class Watch:
-    """Follows a run by its ledger: removes stems that are done, looks at the driver's memory."""
+    """Follows a run by its ledger: removes stems that are done, looks at the driver's memory.
 
-    def __init__(self, ledger: Path, process: int, early: int = 100) -> None:
+    breaks: numbers of songs after which all processes of the run are held for a call of `between`.
+    """
+
+    def __init__(
+        self,
+        ledger: Path,
+        process: int,
+        early: int = 100,
+        breaks: Sequence[int] = (),
+        between: Callable[[], None] = lambda: None,
+    ) -> None:
         self.done = 0
+        self.held = 0.0
         self.early_mb = self.late_mb = 0.0
         self._ledger, self._process, self._early = ledger, process, early
+        self._breaks, self._between = list(breaks), between
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -59,12 +75,24 @@ class Watch:
         at = 0
         while not self._stop.wait(0.05):
             at = self._read(at)
+            if self._breaks and self.done >= self._breaks[0]:
+                self._breaks.pop(0)
+                self._hold()
             memory = _resident(self._process)
             if memory is not None:
                 self.late_mb = memory
                 if self.done >= self._early and not self.early_mb:
                     self.early_mb = memory
         self._read(at)
+
+    def _hold(self) -> None:
+        started = time.monotonic()
+        os.killpg(self._process, signal.SIGSTOP)
+        try:
+            self._between()
+        finally:
+            os.killpg(self._process, signal.SIGCONT)
+            self.held += time.monotonic() - started
 
     def _read(self, at: int) -> int:
         if not self._ledger.exists():
@@ -94,9 +122,18 @@ def _resident(process: int) -> float | None:
 
 
 def run(
-    command: Sequence[str], threads: int, path: Path | None = None, ledger: Path | None = None
+    command: Sequence[str],
+    threads: int,
+    path: Path | None = None,
+    ledger: Path | None = None,
+    cores: int | None = None,
+    **breaks: Any,
 ) -> Figures:
-    """A command as a whole process: wall and CPU seconds, with all processes that it started."""
+    """A command as a whole process: wall and CPU seconds, with all processes that it started.
+
+    cores: so many of the machine's, and no others (None: all). breaks: see `Watch`; the time for
+    which the command is held does not count.
+    """
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
     if path is not None:
         known = environment.get("PYTHONPATH")
@@ -106,34 +143,53 @@ def run(
     started = time.monotonic()
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT
+            command,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
-        watch = None if ledger is None else Watch(ledger, process.pid)
-        _, status, used = os.wait4(process.pid, 0)
+        if cores is not None:
+            os.sched_setaffinity(process.pid, range(cores))
+        watch = None if ledger is None else Watch(ledger, process.pid, **breaks)
+        try:
+            _, status, used = os.wait4(process.pid, 0)
+        except BaseException:  # Ctrl-C reaches only this process
+            os.killpg(process.pid, signal.SIGTERM)
+            raise
         process.returncode = os.waitstatus_to_exitcode(status)
         wall = time.monotonic() - started
         if watch is not None:
             watch.close()
+            wall -= watch.held
         output.seek(0)
         text = output.read().decode(errors="replace")
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{text[-2000:]}")
     figures: Figures = {"wall": wall, "cpu": used.ru_utime + used.ru_stime, "output": text}
+    figures["peak_mb"] = used.ru_maxrss / 1024  # of the largest process
     if watch is not None:
         figures |= {"done": watch.done, "early_mb": watch.early_mb, "late_mb": watch.late_mb}
     return figures
 
 
 def separate(
-    folder: Path, options: argparse.Namespace, *, jobs: int, threads: int, model: str | None = None
+    folder: Path,
+    options: argparse.Namespace,
+    *,
+    jobs: int,
+    threads: int,
+    model: str | None = None,
+    cores: int | None = None,
+    **breaks: Any,
 ) -> Figures:
-    """`stemwise separate FOLDER`, into a folder of its own."""
+    """`stemwise separate FOLDER`, into a folder of its own. cores, breaks: see `run`."""
     with tempfile.TemporaryDirectory(dir=options.scratch) as out:
         command = [sys.executable, "-m", "stemwise", "separate", str(folder), "-o", out, "--json"]
         command += ["-j", str(jobs), "-n", model or options.model]
-        figures = run(command, threads, ledger=Path(out) / "ledger.jsonl")
+        figures = run(command, threads, ledger=Path(out) / "ledger.jsonl", cores=cores, **breaks)
     del figures["output"]
-    return {"jobs": jobs, "threads": threads, **figures}
+    return {"jobs": jobs, "threads": threads, "cores": cores or options.cores, **figures}
 
 
 def bare(songs: Sequence[Path], options: argparse.Namespace) -> Figures:
@@ -157,16 +213,22 @@ def bare(songs: Sequence[Path], options: argparse.Namespace) -> Figures:
 
 
 def measure_songs(options: argparse.Namespace) -> Figures:
-    """The command on all songs, and the bare network on some of them."""
+    """The command on all songs, and the bare network on some of them in between."""
     seconds = lengths(options.songs)
     songs = make_songs(options.scratch / "songs", seconds)
     some = songs[:: options.every]
-    first = bare(some, options)
-    figures = separate(songs[0].parent, options, jobs=options.cores, threads=1)
-    second = bare(some, options)
+    turns: list[Figures] = []
+    figures = separate(
+        songs[0].parent,
+        options,
+        jobs=options.cores,
+        threads=1,
+        breaks=[round((turn + 0.5) * len(songs) / TURNS) for turn in range(TURNS)],
+        between=lambda: turns.append(bare(some[len(turns) :: TURNS], options)),
+    )
     heard = sum(seconds)
-    network = (first["cpu"] + second["cpu"]) / (first["seconds"] + second["seconds"])
-    layers = (first["layers_cpu"] + second["layers_cpu"]) / (first["seconds"] + second["seconds"])
+    sums = {key: sum(turn[key] for turn in turns) for key in turns[0]}
+    network, layers = sums["cpu"] / sums["seconds"], sums["layers_cpu"] / sums["seconds"]
     return {
         "songs": len(songs),
         "seconds": heard,
@@ -174,9 +236,7 @@ def measure_songs(options: argparse.Namespace) -> Figures:
         "cpu_per_second": figures["cpu"] / heard,
         "network_songs": len(some),
         "network_cpu_per_second": network,
-        "network_cpu_per_second_before_and_after": [
-            one["cpu"] / one["seconds"] for one in (first, second)
-        ],
+        "network_cpu_per_second_in_turn": [turn["cpu"] / turn["seconds"] for turn in turns],
         "layers_cpu_per_second": layers,
         "over_network": figures["cpu"] / heard / network,
         "over_layers": figures["cpu"] / heard / layers,
@@ -184,17 +244,18 @@ def measure_songs(options: argparse.Namespace) -> Figures:
 
 
 def measure_workers(options: argparse.Namespace) -> Figures:
-    """One process, two, and one with two threads, one after another on the same songs."""
+    """One worker on one core, two on two, and one on two, one after another on the same songs."""
     seconds = lengths(options.worker_songs, seed=1)
     folder = make_songs(options.scratch / "worker-songs", seconds)[0].parent
     rows: dict[str, Figures] = {}
-    for jobs, threads in ((1, 1), (2, 1), (1, 2)):
-        rows[f"{jobs} x {threads}"] = separate(folder, options, jobs=jobs, threads=threads)
+    for jobs, threads, cores in ((1, 1, 1), (2, 1, 2), (1, 1, 2), (1, 2, 2)):
+        name = f"{jobs} x {threads} on {cores}"
+        rows[name] = separate(folder, options, jobs=jobs, threads=threads, cores=cores)
     return {
         "songs": len(seconds),
         "seconds": sum(seconds),
-        "processes x threads": rows,
-        "speed_up": rows["1 x 1"]["wall"] / rows["2 x 1"]["wall"],
+        "processes x threads on cores": rows,
+        "speed_up": rows["1 x 1 on 1"]["wall"] / rows["2 x 1 on 2"]["wall"],
     }
 
 

@@ -149,10 +149,10 @@ def _suffix(path: Path) -> str:
 
 def _table(activity: Activity) -> str:
     out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow(["time", *activity.sources])
-    for time, row in zip(activity.times, activity.probabilities.T, strict=True):
-        table.writerow([f"{time:.6f}", *(f"{value:.4f}" for value in row)])
+    csv.writer(out, lineterminator="\n").writerow(["time", *activity.sources])
+    line = "%.6f" + ",%.4f" * len(activity.sources) + "\n"
+    rows = np.column_stack([activity.times, activity.probabilities.T]).tolist()
+    out.writelines(line % tuple(row) for row in rows)
     return out.getvalue()
 
 

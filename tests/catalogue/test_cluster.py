@@ -11,8 +11,9 @@ from works import CopyWork, notes
 
 from stemwise.catalogue import cluster
 from stemwise.catalogue.assignment import RefusedError
-from stemwise.catalogue.cluster import Place, cores_of_each, run_cluster
+from stemwise.catalogue.cluster import cores_of_each, run_cluster
 from stemwise.catalogue.entries import Entry
+from stemwise.catalogue.place import Place
 from stemwise.errors import CatalogueError
 
 
@@ -36,7 +37,7 @@ def test_lost_actors_cost_no_song(tmp_path: Path) -> None:
     assert begun == {**{song.id: 1 for song in songs}, "song2": 2, "song3": 2}
 
 
-def test_actors_tell_how_far_their_songs_are(
+def test_actors_tell_how_far_their_songs_are_and_those_that_hang_are_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "_TOLD_EVERY", 0.1)
@@ -47,10 +48,14 @@ def test_actors_tell_how_far_their_songs_are(
         if done > 0:
             (tmp_path / "heard").touch()
 
-    songs = [Entry("song", "heard")]
-    [record] = run_cluster(CopyWork(tmp_path), songs, "local", 1, follow=follow)
-    assert record.state == "done", record.sentence
+    songs = [Entry("song", "heard"), Entry("hung", "wait"), Entry("last", "good")]
+    work = CopyWork(tmp_path)
+    heard, hung, last = run_cluster(work, songs, "local", 1, follow=follow, patience=3.0)
+    assert heard.state == "done", heard.sentence
     assert ("song", 0.5, 1.0) in told, "while the song was being done"
+    assert (hung.id, hung.state) == ("hung", "failed")
+    assert str(hung.sentence).startswith("wait made no progress for ")
+    assert (last.id, last.state) == ("last", "done"), "another actor took its place"
 
 
 def test_work_that_cannot_begin_ends_the_run(tmp_path: Path) -> None:

@@ -218,6 +218,8 @@ def test_an_interrupted_run_is_completed(
         (["references", "estimates", "--window", "0"], 2, "window must be longer than 0"),
         (["references", "estimates", "-o", "x.xls"], 1, "x.xls must end in one of .csv"),
         (["references", "none"], 1, "none does not exist"),
+        (["references", "estimates", "--precision", "fp32"], 2, "--precision need --model"),
+        (["references", "-n", "band", "--precision", "fp8"], 2, "'fp8'"),
         (["references", "estimates", "--split", "test"], 1, "it has no splits"),
     ],
 )
@@ -256,6 +258,11 @@ def test_model(stemwise: Stemwise, model: Path, tmp_path: Path) -> None:
     scores = [pd.read_csv(tmp_path / file).score for file in ("x.csv", "y.csv")]
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-6)
     assert "scored before" in stemwise(*command).err
+    if kept["estimates"]["precision"] != "fp32":  # what computes otherwise is scored anew
+        result = stemwise(*command, "--precision", "fp32")
+        assert "scored before" not in result.err
+        kept = json.loads((tmp_path / "scores/test/a.json").read_text())["stemwise"]["settings"]
+        assert (kept["estimates"]["runtime"], kept["estimates"]["precision"]) == ("torch", "fp32")
     assert leftovers(tmp_path) == []
 
 

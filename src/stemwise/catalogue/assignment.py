@@ -16,6 +16,9 @@ ATTEMPTS = 2
 FALSE_STARTS = 3
 """Processes one after another that may be lost before they begin, which is no song's fault."""
 
+PATIENCE = 7200.0
+"""Seconds without progress that a song may take, beside its own length: time for a slow fetch."""
+
 Follow = Callable[[Entry, float, "float | None"], None]
 """Called with seconds of a song that are done, and its seconds (None: unknown)."""
 
@@ -92,6 +95,16 @@ class Assignment:
                 f"{FALSE_STARTS} processes ended before they had begun ({loss.how}): there may be "
                 "too little memory for the model; choose fewer --jobs."
             )
+
+
+def given_up(song: Assigned, quiet: float) -> Record:
+    """A song that shows no sign of life. quiet: for so many seconds."""
+    span = f"{quiet / 60:.0f} minutes" if quiet >= 120 else f"{quiet:.0f} seconds"
+    return failed(
+        song,
+        f"{song.entry.shown} made no progress for {span} and was given up: its file may be "
+        "damaged, or where it lies does not answer.",
+    )
 
 
 def failed(song: Assigned, sentence: str) -> Record:

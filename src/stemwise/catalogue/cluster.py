@@ -8,7 +8,6 @@ its process costs its song one more attempt on another; machines that join later
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import tempfile
@@ -22,77 +21,32 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from stemwise import __version__
-from stemwise.catalogue.assignment import Assigned, Assignment, Follow, Loss, RefusedError
+from stemwise.catalogue.assignment import (
+    PATIENCE,
+    Assigned,
+    Assignment,
+    Follow,
+    Loss,
+    RefusedError,
+    given_up,
+)
 from stemwise.catalogue.entries import Entry
+from stemwise.catalogue.place import Place
 from stemwise.catalogue.work import Do, Record, Work, attempt
 from stemwise.cores import cores, take_share
 from stemwise.errors import AudioWarning, CatalogueError, StemwiseError
 
 LOCAL = "local"
 _TOLD_EVERY = 1.0
-"""Seconds between two questions to an actor how far its song is."""
+"""Seconds between two questions to an actor how far its song is, where somebody follows."""
+_ASKED_EVERY = 30.0
+"""The same where nobody does, but for a song that hangs."""
 _LOOK = 2.0
 """Seconds between two looks at what the cluster has."""
-_PATIENCE = 60.0
+_DESERTED = 60.0
 """Seconds without any machine to work on, after which a run gives up."""
 _GRACE = 5.0
 """Seconds in which actors may remove what they have begun."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a run was started: its folder, from which paths are meant, and a file beside results.
-
-    mark: None where no machine but this one needs to see the results, or they go to URLs.
-    """
-
-    folder: str
-    mark: Path | None
-    version: str = __version__
-
-    @classmethod
-    def here(cls, shared: Path | None) -> Place:
-        """This process's. shared: a folder that has to be the same one on all machines."""
-        if shared is None:
-            return cls(os.getcwd(), None)
-        from stemwise.stem_output import make_folder
-
-        make_folder(shared)
-        mark = shared.absolute() / f".seen-{os.getpid()}"
-        mark.touch()
-        return cls(os.getcwd(), mark)
-
-    def enter(self) -> str | None:
-        """Go there; a sentence where this machine does not have it."""
-        if self.version != __version__:
-            return (
-                f"{socket.gethostname()} in the cluster has stemwise {__version__}, and this run "
-                f"is one of {self.version}: install the same version on all machines."
-            )
-        try:
-            os.chdir(self.folder)
-        except OSError as error:
-            return self._missing(self.folder, error.strerror or str(error))
-        if self.mark is not None and not self.mark.exists():
-            return self._missing(str(self.mark.parent.parent), "it is another disk's")
-        return None
-
-    def _missing(self, folder: str, why: str) -> str:
-        return (
-            f"{socket.gethostname()} in the cluster does not have the folder {folder} of the run "
-            f"({why}): start the command in a folder that all machines share, or use URLs for "
-            "songs and results and start it in /."
-        )
-
-    def __enter__(self) -> Place:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.mark is not None:
-            self.mark.unlink(missing_ok=True)
-            with suppress(OSError):  # others may have files there
-                self.mark.parent.rmdir()
 
 
 class Worker:
@@ -149,6 +103,8 @@ def run_cluster(
     workers: int | None = None,
     shared: Path | None = None,
     follow: Follow | None = None,
+    *,
+    patience: float = PATIENCE,
 ) -> Iterator[Record]:
     """What became of each song, in the order in which they end.
 
@@ -156,13 +112,15 @@ def run_cluster(
     this machine alone that ends with the run. workers: actors at most (None: one for each GPU or,
     where there are none, one for every two cores). shared: a folder that every machine has to see,
     as results go there, for temporary files, which somebody removes. follow: told how far songs
-    are. Closing the iterator, as Ctrl-C does, ends the actors; songs remove what they had begun.
+    are. patience: seconds without progress after which a song is given up, beside its own length.
+    Closing the iterator, as Ctrl-C does, ends the actors; songs remove what they had begun.
     Raises CatalogueError where there is no cluster, RefusedError where the work cannot begin.
     """
     ray = _connected(address, workers)
     try:
         with Place.here(shared) as place:
-            cluster = _Cluster(ray, work, Assignment(iter(entries)), workers, place, follow)
+            songs = Assignment(iter(entries))
+            cluster = _Cluster(ray, work, songs, workers, place, follow, patience)
             try:
                 yield from cluster.run()
             finally:
@@ -212,6 +170,16 @@ def _probe(address: str) -> None:
         ) from error
 
 
+@dataclass
+class _Busy:
+    """An actor and the song that it has; quiet: seconds since the song went on."""
+
+    actor: Any
+    song: Assigned
+    told: tuple[float, float | None] = (0.0, None)
+    quiet: float = 0.0
+
+
 class _Cluster:
     """The actors, and the answers they owe."""
 
@@ -223,18 +191,21 @@ class _Cluster:
         workers: int | None,
         place: Place,
         follow: Follow | None,
+        patience: float,
     ) -> None:
         self._ray, self._songs, self._workers, self._place = ray, songs, workers, place
-        self._follow = follow
+        self._follow, self._patience = follow, patience
+        self._ask_every = _ASKED_EVERY if follow is None else _TOLD_EVERY
         self._work = ray.put(work)
         self._beginning: dict[Any, Any] = {}
-        self._busy: dict[Any, tuple[Any, Assigned]] = {}
+        self._busy: dict[Any, _Busy] = {}
         self._asked: dict[Any, Any] = {}
         self._waiting: Assigned | None = None
 
     def run(self) -> Iterator[Record]:
         """Keep all actors busy until no song is left."""
-        looked, asked, seen = 0.0, 0.0, time.monotonic()
+        looked = 0.0
+        asked = seen = time.monotonic()
         while self._more() or self._busy:
             now = time.monotonic()
             if now - looked > _LOOK and self._more():
@@ -242,22 +213,23 @@ class _Cluster:
                 self._grow()
             owed = [*self._beginning, *self._busy]
             if not owed:
-                if now - seen > _PATIENCE:
+                if now - seen > _DESERTED:
                     raise CatalogueError("The cluster has had no machine for a minute.")
                 time.sleep(_LOOK)
                 continue
             seen = now
-            if self._follow is not None and now - asked > _TOLD_EVERY:
+            if now - asked > self._ask_every:
+                yield from self._give_up(now - asked)
                 asked = now
                 self._ask()
-            timeout = _LOOK if self._follow is None else _TOLD_EVERY
+            timeout = min(_LOOK, self._ask_every)
             ready, _ = self._ray.wait([*owed, *self._asked], timeout=timeout)
             for reference in ready:
                 if reference in self._asked:
                     self._hear(reference)
                 elif reference in self._beginning:
                     self._began(reference)
-                else:
+                elif reference in self._busy:
                     yield from self._answered(reference)
 
     def _more(self) -> bool:
@@ -312,33 +284,47 @@ class _Cluster:
         if song is None:
             self._ray.kill(actor)
         else:
-            self._busy[actor.attempt.remote(song.entry)] = actor, song
+            self._busy[actor.attempt.remote(song.entry)] = _Busy(actor, song)
 
     def _answered(self, reference: Any) -> Iterator[Record]:
-        actor, song = self._busy.pop(reference)
+        busy = self._busy.pop(reference)
         try:
             record = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            failure = self._songs.lost(song, self._loss(error))
+            failure = self._songs.lost(busy.song, self._loss(error))
             if failure is not None:
                 yield failure
             return
-        self._give(actor)  # first, so that nobody waits for the ledger
+        self._give(busy.actor)  # first, so that nobody waits for the ledger
         yield record
 
     def _ask(self) -> None:
         """Ask every actor how far it is that has no question open."""
         waiting = set(self._asked.values())
-        for owed, (actor, _) in self._busy.items():
+        for owed, busy in self._busy.items():
             if owed not in waiting:
-                self._asked[actor.told.remote()] = owed
+                self._asked[busy.actor.told.remote()] = owed
 
     def _hear(self, reference: Any) -> None:
         owed = self._asked.pop(reference)
-        if self._follow is None or owed not in self._busy:
+        if owed not in self._busy:
             return  # the song has ended meanwhile
+        busy = self._busy[owed]
         with suppress(self._ray.exceptions.RayError):  # that it is lost shows in its attempt
-            self._follow(self._busy[owed][1].entry, *self._ray.get(reference))
+            told = self._ray.get(reference)
+            if told != busy.told:
+                busy.told, busy.quiet = told, 0.0
+            if self._follow is not None:
+                self._follow(busy.song.entry, *told)
+
+    def _give_up(self, passed: float) -> Iterator[Record]:
+        """End actors whose songs do not go on; others take their place."""
+        for owed, busy in list(self._busy.items()):
+            busy.quiet += min(passed, 2 * self._ask_every)  # a suspended run heard nobody
+            if busy.quiet > self._patience + (busy.told[1] or 0.0):
+                del self._busy[owed]
+                self._ray.kill(busy.actor)
+                yield given_up(busy.song, busy.quiet)
 
     def _loss(self, error: Exception) -> Loss:
         """Ray tells of memory that ran out, and of nothing else why a process ended."""
@@ -347,7 +333,7 @@ class _Cluster:
 
     def close(self) -> None:
         """End all actors, those that have a song after they have removed what they began."""
-        busy = [actor for actor, _ in self._busy.values()]
+        busy = [one.actor for one in self._busy.values()]
         for actor in busy:
             actor.stop.remote()
         if busy:

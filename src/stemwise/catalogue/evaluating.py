@@ -30,11 +30,16 @@ class EvaluateWork(ModelWork):
     settings: Settings
 
     def terms(self) -> dict[str, Any]:
-        """Model and settings; the release, which may score otherwise."""
+        """Model, precision and settings; the release, which may score otherwise."""
         from stemwise import __version__
 
-        settings = self.settings.to_json()
-        return {"command": "evaluate", "model": self.model, **settings, "stemwise": __version__}
+        return {
+            "command": "evaluate",
+            "model": self.model,
+            "precision": self.options.precision,
+            **self.settings.to_json(),
+            "stemwise": __version__,
+        }
 
     def do(
         self, engine: Engine, entry: Entry, progress: Progress, cancel: threading.Event

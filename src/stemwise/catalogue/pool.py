@@ -25,12 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from stemwise.catalogue.assignment import (
+    PATIENCE,
     Assigned,
     Assignment,
     Follow,
     Loss,
     RefusedError,
     failed,
+    given_up,
 )
 from stemwise.catalogue.entries import Entry
 from stemwise.catalogue.memory import GIGABYTE, held_memory, machine_memory
@@ -39,8 +41,6 @@ from stemwise.child import Child, ChildDied, Messages
 from stemwise.cores import cores, take_share
 from stemwise.errors import AudioWarning, StemwiseError
 
-PATIENCE = 7200.0
-"""Seconds without progress that a song may take, beside its own length: time for a slow fetch."""
 _TOLD_EVERY = 0.2
 _LOOK = 0.2
 """Seconds between two looks at the memory that processes hold."""
@@ -124,10 +124,10 @@ class _Pool:
             ready = wait([slot.child.connection for slot in self._slots], _LOOK)
             for slot in [one for one in self._slots if one.child.connection in ready]:
                 yield from self._answer(slot, share)
-            for slot, sentence in self._guard.look(self._slots):
+            for slot, failure in self._guard.look(self._slots):
                 self._end(slot)
                 if slot.begun:
-                    yield failed(slot.song, sentence)
+                    yield failure
                 else:
                     how = "they took too much memory, or too long"
                     self._songs.lost_early(slot.song, Loss(how, "unknown"))
@@ -227,8 +227,8 @@ class _Guard:
         self._memory, self._processes, self._patience = memory, processes, patience
         self._looked = time.monotonic()
 
-    def look(self, slots: list[_Slot]) -> Iterator[tuple[_Slot, str]]:
-        """Processes to end, each with its sentence; looks at them now and then."""
+    def look(self, slots: list[_Slot]) -> Iterator[tuple[_Slot, Record]]:
+        """Processes to end, and what becomes of their songs; looks at them now and then."""
         passed = time.monotonic() - self._looked
         if passed < _LOOK:
             return
@@ -237,46 +237,38 @@ class _Guard:
             slot.quiet += min(passed, 5 * _LOOK)  # a run that was itself suspended heard nobody
         quiet = [slot for slot in slots if slot.quiet > self._bound(slot)]
         for slot in quiet:
-            yield (
-                slot,
-                f"{slot.song.entry.shown} made no progress for {_span(slot.quiet)} and was given "
-                "up: its file may be damaged, or where it lies does not answer.",
-            )
+            yield slot, given_up(slot.song, slot.quiet)
         yield from self._hungry([slot for slot in slots if slot not in quiet])
 
     def _bound(self, slot: _Slot) -> float:
         return self._patience + slot.length if slot.begun else PATIENCE
 
-    def _hungry(self, slots: list[_Slot]) -> Iterator[tuple[_Slot, str]]:
+    def _hungry(self, slots: list[_Slot]) -> Iterator[tuple[_Slot, Record]]:
         held = [(held_memory(slot.child.pid or 0) or 0, slot) for slot in slots]
         if self._memory is not None:
             for amount, slot in held:
                 if amount > self._memory:
-                    yield (
-                        slot,
+                    sentence = (
                         f"{slot.song.entry.shown} takes more than the {_gigabytes(self._memory)} "
                         "of memory that a process may: choose a shorter --segment or a larger "
-                        "--memory.",
+                        "--memory."
                     )
+                    yield slot, failed(slot.song, sentence)
             return
         machine = machine_memory()
         if machine is None or not machine.is_short or not held:
             return
         amount, slot = max(held, key=lambda one: one[0])
         if amount > machine.total / self._processes:
-            yield (
-                slot,
+            sentence = (
                 f"{slot.song.entry.shown} took {_gigabytes(amount)} when this machine's memory "
-                "ran out, more than its share: choose a shorter --segment or fewer --jobs.",
+                "ran out, more than its share: choose a shorter --segment or fewer --jobs."
             )
+            yield slot, failed(slot.song, sentence)
 
 
 def _gigabytes(amount: int) -> str:
     return f"{amount / GIGABYTE:.3g} GB"
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
 
 
 def main(pipe: Connection, pickled: bytes, share: int, temporary: Path | None) -> None:

@@ -11,7 +11,16 @@ import typer
 from stemwise.cli.batch import Board, Failure, print_json
 from stemwise.cli.download import Offline, obtain
 from stemwise.cli.many import Cluster, Memory, RetryFailed, Run, RunOptions, run_many
-from stemwise.cli.options import Device, Quiet, one_of, usage
+from stemwise.cli.options import (
+    PRECISIONS,
+    RUNTIMES,
+    Device,
+    Precision,
+    Quiet,
+    Runtime,
+    one_of,
+    usage,
+)
 from stemwise.cli.scores import (
     Destinations,
     Report,
@@ -26,6 +35,7 @@ if TYPE_CHECKING:
     from stemwise.catalogue.work import Facts, Record
     from stemwise.evaluation.scoring import Settings
     from stemwise.evaluation.separated import Separated
+    from stemwise.separation import Options
 
 Places = Annotated[
     list[str],
@@ -126,19 +136,26 @@ def evaluate(
     cluster: Cluster = None,
     memory: Memory = None,
     device: Device = "auto",
+    precision: Precision = "auto",
+    runtime: Runtime = "auto",
     offline: Offline = False,
     quiet: Quiet = False,
 ) -> None:
     """Score estimated stems against references."""
     running = RunOptions(run, retry_failed, cluster, jobs, memory)
     _check(places, model, running)
+    computing = {"device": device, "precision": precision, "runtime": runtime}
+    if model is None and set(computing.values()) != {"auto"}:
+        raise typer.BadParameter("--device, --runtime and --precision need --model.")
     destinations = Destinations(folder, out or [], printed, tracks)
     settings = make_settings(metrics, window, hop, problem, sources, silent, no_quantise)
     destinations.check()
+    one_of("--precision", precision, PRECISIONS)
+    one_of("--runtime", runtime, RUNTIMES)
     if model is not None:
         obtain(model, offline=offline, shown=not quiet and printed != "json")
     if model is not None and running.directory is not None:
-        _run(places, split, model, device, settings, destinations, running, quiet)
+        _run(places, split, model, _options(computing), settings, destinations, running, quiet)
         return
 
     from stemwise.evaluation.pairs import find_pairs, find_references
@@ -149,7 +166,7 @@ def evaluate(
     if model is None:
         found = find_pairs(*places, split=split, kind=problem, sources=settings.sources)
     else:
-        estimator = _estimator(model, device, settings)
+        estimator = _estimator(model, _options(computing), settings)
         found = find_references(
             places[0],
             estimated=estimator.sources,
@@ -189,12 +206,18 @@ def _check(places: Sequence[str], model: str | None, running: RunOptions) -> Non
         )
 
 
-def _estimator(model: str, device: str, settings: Settings) -> Separated:
+def _options(computing: dict[str, str]) -> Options:
+    from stemwise.separation import Options
+
+    return Options(**computing)  # type: ignore[arg-type]
+
+
+def _estimator(model: str, options: Options, settings: Settings) -> Separated:
     from stemwise import models
     from stemwise.evaluation.separated import Separated
-    from stemwise.separation import Engine, Options
+    from stemwise.separation import Engine
 
-    engine = Engine(models.load(model), Options(device=device))
+    engine = Engine(models.load(model), options)
     return Separated(model, engine, quantised=settings.quantise)
 
 
@@ -202,7 +225,7 @@ def _run(
     places: Sequence[str],
     split: str | None,
     model: str,
-    device: str,
+    options: Options,
     settings: Settings,
     destinations: Destinations,
     running: RunOptions,
@@ -214,11 +237,10 @@ def _run(
     from stemwise.catalogue.tracks import read_tracks
     from stemwise.evaluation.record import from_facts, record_path, write_record
     from stemwise.evaluation.tables import to_frame
-    from stemwise.separation import Engine, Options
+    from stemwise.separation import Engine
 
     sentences: list[str] = []
     entries = read_tracks(places, split=split, broken=sentences)
-    options = Options(device=device)
     Engine(models.load(model), options)  # what is not there ends the command, not every track
     work = EvaluateWork(model, options, settings)
     json = destinations.printed == "json"

@@ -39,7 +39,7 @@ class Separated:
         """Gives the callback that is told how far a track is."""
 
     def to_json(self) -> dict[str, Any]:
-        """The network, a hash of its weights, the device: what decides about stems."""
+        """The network, a hash of its weights, what computes it: all that decides about stems."""
         from stemwise.models.digest import weights_digest
 
         return {
@@ -47,6 +47,8 @@ class Separated:
             "network": self.engine.separator.kind,
             "weights": weights_digest(self.engine.separator),
             "device": str(self.engine.device),
+            "runtime": self.engine.runtime,
+            "precision": self.engine.precision,
         }
 
     def __call__(self, pair: Pair, folder: Path, check: Check) -> Mapping[str, tuple[Part, ...]]:
