@@ -9,8 +9,7 @@ Parts can be run one by one; each replaces its own figures in the JSON and leave
 songs     `stemwise separate FOLDER` as a whole process, all its processes counted, and the bare
           network (`bare_network.py`) on every few of the songs: the command is held five times,
           and the network runs in between, so that both meet the machine in the same states
-workers   the same command with one worker on one core and with two on two, and one that may use
-          both: with threads, or with its stages beside each other
+workers   the same command with one worker on one core, with two on two, and with one of two threads
 peers     a loop over `umx`, over `demucs` and over `stemwise separate`, a process for each song
 overlap   a song with its stages overlapping, and one after another
 ray       what a song costs on a local Ray cluster, and in the pool, beyond what is done to it
@@ -244,11 +243,11 @@ def measure_songs(options: argparse.Namespace) -> Figures:
 
 
 def measure_workers(options: argparse.Namespace) -> Figures:
-    """One worker on one core, two on two, and one on two, one after another on the same songs."""
+    """One worker on one core, two on two, and one of two threads, in turn on the same songs."""
     seconds = lengths(options.worker_songs, seed=1)
     folder = make_songs(options.scratch / "worker-songs", seconds)[0].parent
     rows: dict[str, Figures] = {}
-    for jobs, threads, cores in ((1, 1, 1), (2, 1, 2), (1, 1, 2), (1, 2, 2)):
+    for jobs, threads, cores in ((1, 1, 1), (2, 1, 2), (1, 2, 2)):
         name = f"{jobs} x {threads} on {cores}"
         rows[name] = separate(folder, options, jobs=jobs, threads=threads, cores=cores)
     return {

@@ -16,6 +16,10 @@ from torch import Tensor
 from stemwise.errors import ModelError
 from stemwise.models.separator import Grid, State
 
+LAST_LENGTHS = 16
+"""The last piece of a song has one of so many lengths, where silence may follow it: every new one
+costs libraries time to get ready, and memory that they keep."""
+
 
 @dataclass
 class Memory:
@@ -100,7 +104,7 @@ class Cutter:
             last = left <= self.length
             core = max(1, left) if last else self.length
             if grid.padded:
-                core = -(-core // grid.alignment) * grid.alignment
+                core = min(-(-core // self._step) * self._step, self.length)
             seen = buffer[..., : lead + core + grid.after]
             if grid.padded or core > left:
                 padding = lead + core + (grid.after if grid.padded else 0) - seen.shape[-1]
@@ -108,6 +112,14 @@ class Cutter:
             keep = left if last else self.length - self.overlap
             yield Piece(torch.from_numpy(seen.copy()), lead, core, keep, last, memory)
             buffer, lead = self._advance(buffer, lead, keep)
+
+    @property
+    def _step(self) -> int:
+        """What the last piece's length is a multiple of, unless it is as long as the others."""
+        alignment = self._grid.alignment
+        if not self._grid.finite or self._grid.window:
+            return alignment  # more silence would change what comes before
+        return -(-self.length // (alignment * LAST_LENGTHS)) * alignment
 
     def _advance(self, buffer: np.ndarray, lead: int, samples: int) -> tuple[np.ndarray, int]:
         """Drop what the next piece does not see; it starts `samples` later."""

@@ -10,7 +10,6 @@ from math import log10, pi, tan
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import sosfilt
 
 from stemwise.activity import loud_windows
 from stemwise.data.store_manifest import Level, block_starts
@@ -51,6 +50,8 @@ class LevelMeter:
         sums = np.add.reduceat(np.square(exact).sum(axis=0), starts)
         self._powers.append(sums / (2 * lengths))
         if self._loudness:
+            from scipy.signal import sosfilt  # takes a second, and few need it
+
             weighted, self._state = sosfilt(self._filter, exact, axis=1, zi=self._state)
             # BS.1770 adds the channels up instead of taking their mean
             squares = np.square(weighted).sum(axis=0)
