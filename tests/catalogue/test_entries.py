@@ -8,7 +8,14 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from stemwise.catalogue.entries import Entry, is_many, read_entries, refuse_same_ids
+from stemwise.catalogue import entries as under_test
+from stemwise.catalogue.entries import (
+    Entry,
+    is_many,
+    largest_first,
+    read_entries,
+    refuse_same_ids,
+)
 from stemwise.errors import CatalogueError
 
 
@@ -56,6 +63,24 @@ def test_a_file_is_a_song_whatever_its_name(songs: Path) -> None:
     assert names(odd, songs / "b.mp3") == ["[live] what?", "b"]
     assert not is_many(str(odd))
     assert names("not there.mp3") == ["not there"], "opening it tells what is wrong"
+
+
+def test_large_files_come_first_and_what_is_elsewhere_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, size in (("small", 1), ("large", 3), ("middle", 2)):
+        (tmp_path / name).write_bytes(bytes(size))
+    given = [
+        Entry("u", "https://host/u.mp3"),
+        *(Entry(name, str(tmp_path / name)) for name in ("small", "none", "large", "middle")),
+        Entry("v", "s3://bucket/v.wav"),
+        Entry("folder", str(tmp_path)),
+        Entry("odd", "\0"),
+    ]
+    ids = [entry.id for entry in largest_first(given)]
+    assert ids == ["large", "middle", "small", "u", "none", "v", "folder", "odd"]
+    monkeypatch.setattr(under_test, "SORTED_AT_MOST", 7)
+    assert largest_first(given) == given
 
 
 def test_results_inside_the_folder_are_no_songs(songs: Path) -> None:

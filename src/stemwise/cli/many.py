@@ -106,6 +106,7 @@ def run_many(
     """
     from stemwise.catalogue import run as catalogue
     from stemwise.catalogue.cluster import LOCAL, run_cluster
+    from stemwise.catalogue.entries import largest_first
     from stemwise.catalogue.ledger import Ledger
     from stemwise.catalogue.memory import GIGABYTE
     from stemwise.catalogue.pool import run_pool
@@ -134,6 +135,8 @@ def run_many(
     def execute(missing: Sequence[Entry]) -> Iterator[Record]:
         nonlocal advance
         advance = board.whole(len(missing))
+        if options.cluster is not None or (options.jobs or 1) > 1:
+            missing = largest_first(missing)
         if options.cluster is None:
             memory = None if options.memory is None else round(options.memory * GIGABYTE)
             jobs = options.jobs or 1
