@@ -28,8 +28,8 @@ demo: $(VENV)/.stemwise
 	$(BIN)/stemwise demo $(DEMO)
 
 test: $(VENV)/.test $(VENV)/.browser
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder \
-	  --max-worker-restart 0 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --max-worker-restart 0 \
+	  $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check src tests benchmarks docs

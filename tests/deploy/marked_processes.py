@@ -20,9 +20,14 @@ def marked() -> Iterator[str]:
     try:
         yield mark
     finally:
-        for process in running(mark):
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+        kill_all(mark)
+
+
+def kill_all(mark: str, other: str = "") -> None:
+    """Kill the processes that `running` finds."""
+    for process in running(mark, other):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def running(mark: str, other: str = "") -> list[int]:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +22,7 @@ import pytest
 import soundfile
 import typer.main
 import yaml
-from marked_processes import VARIABLE, all_ended, marked
+from marked_processes import VARIABLE, all_ended, kill_all, marked
 
 from stemwise.cli import app
 
@@ -161,11 +162,23 @@ def test_head_worker_and_run_work_together(tmp_path: Path, sockets: Path) -> Non
         soundfile.write(tmp_path / f"songs/{name}.wav", song, 44100)
     ports = {"6379": str(_free_port()), "6380": str(_free_port())}
     with marked() as mark:
-        pods = {
-            part: _start(part, f"127.0.0.{number}", tmp_path, ports, sockets, mark)
-            for number, part in enumerate(PODS, 2)
-        }
-        assert pods["run"].wait(150) == 0
+        addresses = {part: f"127.0.0.{number}" for number, part in enumerate(PODS, 2)}
+
+        def start(part: str) -> subprocess.Popen[bytes]:
+            return _start(part, addresses[part], tmp_path, ports, sockets, mark)
+
+        pods = {part: start(part) for part in PODS}
+        starts = dict.fromkeys(PODS, 1)
+        until = time.monotonic() + 300
+        while pods["run"].poll() != 0:
+            assert time.monotonic() < until
+            # what fails is started again: on a busy machine Ray gives up after half a minute
+            for part in [one for one in PODS if pods[one].poll()]:
+                kill_all(mark, f"POD_IP={addresses[part]}")
+                starts[part] += 1
+                assert starts[part] <= 4, f"{part} ends with {pods[part].returncode}"
+                pods[part] = start(part)
+            time.sleep(0.2)
         assert pods["head"].poll() is None
         for part in ("worker", "head"):
             pods[part].terminate()  # what a pod gets that has to go
@@ -213,7 +226,7 @@ def _start(
     for port, free in ports.items():
         script = script.replace(f"port={port}", f"port={free}")
     script = script.replace("cd /data\n", f"cd {shlex.quote(str(data))}\n")
-    log = (data / f"{part}.log").open("wb")
+    log = (data / f"{part}.log").open("ab")
     return subprocess.Popen([*shell, script], env=environment, cwd=data, stdout=log, stderr=log)
 
 
