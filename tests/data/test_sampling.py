@@ -109,7 +109,7 @@ def test_the_excerpts_of_a_seed_stay_what_they_were(
 ) -> None:
     """Runs of the first release go on with the excerpts that they were started with."""
     partial = _song(tmp_path / "partial", 7, vocals=True, stems=("vocals", "bass"))
-    band = load_recipe("band").data.model_dump(include=set(ALL) | {"equalise"})
+    band = load_recipe("band-start").data.model_dump(include=set(ALL) | {"equalise"})
     changes = Augmentation(**(band | {"equalise": True, "speed": 0.0})) if name == "equal" else None
     draw = Sampler([*tracks, partial], SOURCES, SOURCES, SAMPLES, HOP, 5, changes)
     excerpts = [draw.excerpt(i) for i in range(24)]

@@ -62,7 +62,12 @@ def songs(recipe: Recipe) -> tuple[dict[str, list[ArraySong]], list[ArraySong]]:
 
 def initial(name: str, folder: Path) -> list[str]:
     """The trained network that a recipe starts from, as an override."""
-    other = {"doire2019-transfer": "doire2019-simultaneous", "fine-tune": "band"}.get(name)
+    before = {
+        "doire2019-transfer": "doire2019-simultaneous",
+        "fine-tune": "band",
+        "band": "band-start",
+    }
+    other = before.get(name)
     if other is None:
         return []
     section = load_recipe(other, (), "smoke").separator
@@ -89,6 +94,7 @@ def initial(name: str, folder: Path) -> list[str]:
         "kadandale2020-four-c-u-net",
         "kadandale2020-four-ebw-p1-direct",
         "band",
+        "band-start",
         "fine-tune",
     ],
 )

@@ -11,7 +11,14 @@ from tests.training.conftest import TinySeparator
 from stemwise.data.batch import Batch
 from stemwise.data.sampling import FILTER_KNOTS
 from stemwise.models.separator import Grid, Prediction
-from stemwise.training.objectives import Distance, Objective, Spectral, activity_loss, crop_labels
+from stemwise.training.objectives import (
+    Distance,
+    Objective,
+    RootMeanSquare,
+    Spectral,
+    activity_loss,
+    crop_labels,
+)
 from stemwise.training.optimisation import Average, learning_rate
 from stemwise.training.sections import ScheduleSection
 
@@ -94,6 +101,52 @@ def test_silent_stems_teach_silence_with_a_bounded_weight() -> None:
     assert float(loss) == pytest.approx(0.1 / math.sqrt(0.04), rel=1e-5)
     silent = separation(Spectral(), Prediction(mixture, estimates=0 * estimates), reference)
     assert float(silent) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_rms_is_the_same_with_and_without_masks() -> None:
+    mixture, reference = random_spectra(2, 2, 4, 5), random_spectra(2, 3, 2, 4, 5) / 2
+    masks = torch.rand(2, 3, 2, 4, 5, generator=torch.Generator().manual_seed(1))
+    estimates = masks * mixture.unsqueeze(1)
+    with_masks = separation(RootMeanSquare(), Prediction(mixture, masks=masks), reference)
+    without = separation(RootMeanSquare(), Prediction(mixture, estimates=estimates), reference)
+    torch.testing.assert_close(with_masks, without, rtol=1e-4, atol=1e-5)
+    quiet = Prediction(mixture / 50, masks=masks)
+    torch.testing.assert_close(separation(RootMeanSquare(), quiet, reference / 50), with_masks)
+
+
+def test_rms_is_the_signal_to_distortion_ratio_over_the_level() -> None:
+    mixture, reference = random_spectra(1, 2, 4, 5), random_spectra(1, 2, 2, 4, 5) / 3
+    estimates = 0.4 * mixture.unsqueeze(1).expand_as(reference)
+    loss = separation(RootMeanSquare(), Prediction(mixture, estimates=estimates), reference)
+    energy = reference.abs().square().sum(dim=(2, 3, 4))
+    error = (reference - estimates).abs().square().sum(dim=(2, 3, 4))
+    sdr = 10 * torch.log10(energy / error)
+    level = 10 * torch.log10(energy / mixture.abs().square().sum())
+    torch.testing.assert_close(loss, 10 ** ((level - sdr) / 20))
+
+
+def test_rms_wants_the_expected_share_and_distance_the_likeliest_source() -> None:
+    """Bins that are the stem's alone in two of five and otherwise nothing of it."""
+    mixture = torch.ones(1, 1, 5, 1, dtype=torch.complex64)
+    reference = mixture.unsqueeze(1) * torch.tensor([1, 1, 0, 0, 0])[:, None]
+    shares = torch.linspace(0, 1, 101)
+    best = []
+    for objective in (RootMeanSquare(), Spectral()):
+        masks = [torch.full((1, 1, 1, 5, 1), share) for share in shares.tolist()]
+        losses = [separation(objective, Prediction(mixture, masks=m), reference) for m in masks]
+        best.append(float(shares[int(torch.stack(losses).argmin())]))
+    assert best == pytest.approx([0.4, 0.0])
+
+
+def test_rms_of_what_is_right_has_a_finite_gradient() -> None:
+    mixture = random_spectra(1, 2, 4, 5)
+    masks = torch.zeros(1, 1, 2, 4, 5, requires_grad=True)
+    silent = 0 * mixture.unsqueeze(1)
+    for heard in (mixture, 0 * mixture):
+        loss = separation(RootMeanSquare(), Prediction(heard, masks=masks), silent)
+        assert loss.item() == pytest.approx(0.0, abs=1e-4)
+        (gradient,) = torch.autograd.grad(loss.sum(), masks)
+        assert bool(gradient.isfinite().all())
 
 
 def test_only_what_is_supervised_counts() -> None:

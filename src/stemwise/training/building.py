@@ -20,6 +20,8 @@ def build_objective(section: ObjectiveSection) -> objectives.Objective:
     match section.name:
         case "spectral":
             return objectives.Spectral(section.complex_weight, section.floor)
+        case "rms":
+            return objectives.RootMeanSquare()
         case "l1" | "mse":
             return objectives.Distance(section.name, section.magnitude)
         case "direct":

@@ -25,7 +25,7 @@ from stemwise.training.masked import (
 )
 
 _TINY = 1e-10
-"""Magnitudes of a mixture below it are silence."""
+"""Magnitudes and mean squares of a mixture below it are silence."""
 
 
 class Objective(ABC):
@@ -168,6 +168,38 @@ class Spectral(Objective):
         level = _mean(prediction.mixture.unsqueeze(1)).clamp_min(1e-5)
         share = (_mean(reference) / level).clamp_min(self.floor)
         return distance / level * share.rsqrt()
+
+
+@dataclass(frozen=True)
+class RootMeanSquare(Objective):
+    """Root of the energy of the error, relative to the mixture.
+
+    Per stem ||estimate - reference|| / ||mixture||, over channels, bins and frames together. It
+    does not depend on the excerpt's volume, and for a given excerpt it falls as the stem's
+    signal-to-distortion ratio rises; a silent stem needs no weight of its own. Where a network is
+    not sure whose a bin is, the best mask is the expected share.
+    Absolute differences (`Spectral`) make it take the likeliest source alone, and make bins that
+    hardly sound count as much as loud ones.
+    """
+
+    def separation(
+        self, separator: Separator, prediction: Prediction, reference: Tensor, batch: Batch
+    ) -> Tensor:
+        """Relative root mean square of every stem's error, (batch, source)."""
+        masks = prediction.masks
+        if masks is not None and reference.is_complex():
+            error = masked_complex_distance(
+                masks.float(), prediction.mixture, reference, squared=True
+            )
+        else:
+            error = _mean_square(prediction.estimates - reference)
+        power = _mean_square(prediction.mixture.unsqueeze(1)).clamp_min(_TINY)
+        return (error / power + 1e-12).sqrt()  # at 0 the root has no slope
+
+
+def _mean_square(x: Tensor) -> Tensor:
+    """Mean of the squared absolute value over everything but batch and source."""
+    return x.abs().square().flatten(2).mean(dim=2)
 
 
 def _mean(difference: Tensor) -> Tensor:

@@ -136,7 +136,7 @@ class ObjectiveSection(Section):
     """
 
     name: Literal[
-        "l1", "mse", "spectral", "dual", "direct", "waveform-l1", "waveform-mse", "si-sdr"
+        "l1", "mse", "spectral", "rms", "dual", "direct", "waveform-l1", "waveform-mse", "si-sdr"
     ] = "l1"
     magnitude: bool = False
     complex_weight: float = Field(default=0.5, ge=0, le=1)
