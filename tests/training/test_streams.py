@@ -13,7 +13,7 @@ from small_networks import small
 from stemwise.data.sampling import SCHEMES, Mixed, Sampler
 from stemwise.errors import DataError, RecipeError
 from stemwise.models.separator import Separator
-from stemwise.training.sections import _SAMPLING_OPTIONS
+from stemwise.training.sections import _SAMPLING_OPTIONS, WeightingSection
 from stemwise.training.streams import training_loader, validation_loader
 from stream_songs import RATE, SOURCES, loader, of_sources, recipe, song
 
@@ -106,6 +106,9 @@ def test_mixtures_have_stems_that_the_separator_does_not_learn(tiny: Separator) 
         loader(one, recipe(mix=["vocals", "drums"], drop={"bass": 0.1}))
     with pytest.raises(DataError, match=r"no track has a stem 'kazoo', which data.mix names"):
         loader(one, recipe(mix=["vocals", "kazoo"]))
+    twice = {"weighting": WeightingSection(sources={"vocal": 2.0})}
+    with pytest.raises(RecipeError, match=r"weighting.sources names 'vocal'.* nearest is 'vocals'"):
+        loader(one, asked.model_copy(update=twice))
 
 
 @pytest.mark.parametrize("kind", [ArraySong, StoredArraySong])

@@ -36,6 +36,22 @@ def test_fixed_weights(batch: Batch) -> None:
         Fixed({"separation": 1.0}).weights(losses, Moment(batch))
 
 
+def test_fixed_weights_may_count_a_source_more_often(batch: Batch) -> None:
+    separation = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    counts = torch.ones(2, 2, dtype=torch.bool)
+    judged = Losses(separation, counts, torch.tensor([[3.0]]), counts[:1, :1], ("a", "b"), ("a",))
+    twice = Fixed({"separation": 1.0, "activity": 0.1}, {"a": 2.0})
+    tasks = twice.tasks(judged)
+    weights = twice.weights(tasks, Moment(batch, sources=("a", "b")))
+    assert float(weigh(tasks, weights)) == pytest.approx((2 * 2.0 + 3.0) / 2 + 0.1 * 3)
+    once = Fixed({"separation": 1.0, "activity": 0.1}, {"a": 1.0})
+    weights = once.weights(once.tasks(judged), Moment(batch, sources=("a", "b")))
+    plain = Fixed({"separation": 1.0, "activity": 0.1})
+    assert float(weigh(once.tasks(judged), weights)) == pytest.approx(
+        float(weigh(plain.tasks(judged), plain.weights(plain.tasks(judged), Moment(batch))))
+    )
+
+
 def test_blend_is_alpha_separation_and_the_rest_activity(batch: Batch) -> None:
     losses = scalars(separation=2.0, activity=3.0)
     weights = Blend(0.9).weights(losses, Moment(batch))

@@ -54,7 +54,7 @@ def build_weighting(
     known = energies or {}
     match section.name:
         case "fixed":
-            return weighting.Fixed(section.weights)
+            return weighting.Fixed(section.weights, section.sources)
         case "blend":
             return weighting.Blend(section.alpha)
         case "unit":

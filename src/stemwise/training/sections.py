@@ -170,6 +170,7 @@ class WeightingSection(Section):
         "fixed", "blend", "unit", "dwa", "ebw-p1", "ebw-inst-p1", "ebw-p2", "oh", "gradnorm"
     ] = "fixed"
     weights: dict[str, float] = {"separation": 1.0, "activity": 1.0}
+    sources: dict[str, float] = {}
     alpha: float = Field(default=0.9, ge=0, le=1)
     activity: float = Field(default=1.0, ge=0)
     temperature: float = Field(default=2.0, gt=0)
@@ -185,12 +186,16 @@ class WeightingSection(Section):
                 raise ValueError(f"there is no task '{task}' to weigh; the nearest is '{near}'")
             if not 0 <= weight < math.inf:
                 raise ValueError(f"the weight of '{task}' must be a number from 0 up")
+        for source, weight in self.sources.items():
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"the weight of the source '{source}' must be a number from 0 up")
         return self
 
 
 _PER_SOURCE = ("unit", "dwa", "ebw-p1", "ebw-inst-p1", "ebw-p2", "oh", "gradnorm")
 _WEIGHTING_OPTIONS = {
     "weights": ("fixed",),
+    "sources": ("fixed",),
     "alpha": ("blend",),
     "activity": _PER_SOURCE,
     "temperature": ("dwa",),

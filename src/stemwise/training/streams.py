@@ -167,6 +167,13 @@ def _check_names(recipe: Recipe, separator: Separator, sets: Sets) -> None:
         raise RecipeError(
             f"data.drop names '{unknown[0]}', which is no stem of the mixtures ({', '.join(mixed)})"
         )
+    for name in recipe.weighting.sources:
+        if name not in separator.sources:
+            near = closest(name, separator.sources, cutoff=0.0)
+            raise RecipeError(
+                f"weighting.sources names '{name}', which the network does not separate; "
+                f"the nearest is '{near}'"
+            )
     for name in data.weights:
         if name not in sets:
             near = closest(name, tuple(sets), cutoff=0.0)

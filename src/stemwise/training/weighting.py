@@ -94,19 +94,33 @@ class Fixed(Weighting):
     """The same weight for a task in every step; a task without weight is an error.
 
     Hung & Lerch 2020, equation 1, is separation: 1, activity: alpha.
+
+    by_source: how often a source counts in the mean that separation is; those not named count
+    once. Where it names any, each source is a task of its own: a batch's unsupervised sources leave
+    the shares of the others what they are.
     """
 
     by_task: Mapping[str, float] = field(default_factory=dict)
+    by_source: Mapping[str, float] = field(default_factory=dict)
+
+    def tasks(self, losses: Losses) -> dict[str, Tensor]:
+        """Separation and activity, or each source and activity."""
+        return losses.by_source() if self.by_source else losses.by_task()
 
     def weights(self, tasks: Mapping[str, Tensor], moment: Moment) -> Weights:
         """The weights as they were given."""
-        missing = [task for task in tasks if task not in self.by_task]
+        by_task = dict(self.by_task)
+        if self.by_source and SEPARATION in by_task:
+            share = by_task[SEPARATION] / len(moment.sources)
+            for source in moment.sources:
+                by_task[f"{SEPARATION}/{source}"] = share * self.by_source.get(source, 1.0)
+        missing = [task for task in tasks if task not in by_task]
         if missing:
             raise RecipeError(
                 f"the weighting gives no weight to {', '.join(missing)}; "
                 "add it to weighting.weights"
             )
-        return {task: self.by_task[task] for task in tasks}
+        return {task: by_task[task] for task in tasks}
 
 
 @dataclass(frozen=True)
