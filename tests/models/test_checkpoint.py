@@ -60,6 +60,18 @@ def test_half_precision_is_half_the_size(checkpoint: Path, tmp_path: Path) -> No
     assert next(models.load(small).parameters()).dtype == torch.float32
 
 
+def test_half_precision_keeps_what_sixteen_bits_cannot_hold(tmp_path: Path) -> None:
+    """A running variance of 1e5 would become infinite: a layer that says nothing any more."""
+    network = models.build("band-unet", **SMALL)
+    norm = next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert norm.running_var is not None
+    norm.running_var.fill_(1e5)
+    models.save(network, tmp_path / "x.safetensors", half=True)
+    state = models.load(tmp_path / "x.safetensors").state_dict()
+    assert all(bool(value.isfinite().all()) for value in state.values())
+    assert any(bool((value == 1e5).all()) for value in state.values() if value.dim() == 1)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

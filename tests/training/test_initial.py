@@ -13,6 +13,7 @@ import torch
 from small_networks import SMALL, small
 from stemwise import models
 from stemwise.errors import ModelError, RecipeError
+from stemwise.models.band_unet import BandNetwork
 from stemwise.models.separator import Separator
 from stemwise.models.shared_encoder import SharedEncoder
 from stemwise.models.unmix import UnmixBank
@@ -185,6 +186,17 @@ def test_parts_that_there_are_not(part: str, near: str) -> None:
     separator = small("shared-encoder", sources=["vocals", "drums"])
     with pytest.raises(RecipeError, match=f"names '{part}', no part of the network; .* '{near}'"):
         freeze(separator, [part])
+
+
+def test_parts_without_parameters_keep_their_statistics() -> None:
+    separator = small("band-unet")
+    freeze(separator, ["whiten"])
+    separator.train()
+    assert isinstance(separator.network, BandNetwork)
+    before = separator.network.whiten.mean.clone()
+    noise = torch.randn(1, 2, 22050, generator=torch.Generator().manual_seed(0))
+    separator(noise[..., : separator.grid.input_length(11025)])
+    torch.testing.assert_close(separator.network.whiten.mean, before, rtol=0, atol=0)
 
 
 def test_something_must_be_learnt() -> None:

@@ -202,14 +202,16 @@ def test_learning_rate_rises_stays_and_falls_to_zero() -> None:
     assert rates[100] == 0.0
 
 
-def test_average_follows_weights_and_copies_buffers() -> None:
+def test_average_follows_weights_and_running_statistics() -> None:
     module = torch.nn.BatchNorm1d(2)
     average = Average(module, 0.5)
     with torch.no_grad():
         module.weight.fill_(3.0)
         module.running_mean.fill_(7.0)  # type: ignore[union-attr]
+        module.num_batches_tracked.fill_(5)  # type: ignore[union-attr]
     average.update(module, step=100)
     assert average.module.weight.tolist() == [2.0, 2.0]
-    assert average.module.running_mean.tolist() == [7.0, 7.0]  # type: ignore[union-attr]
+    assert average.module.running_mean.tolist() == [3.5, 3.5]  # type: ignore[union-attr]
+    assert average.module.num_batches_tracked == 5
     average.update(module, step=0)
     assert average.module.weight[0].item() == pytest.approx(2.0 + 0.9), "early: decay 1/10"

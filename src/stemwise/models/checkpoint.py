@@ -33,7 +33,8 @@ class Card:
 def save(separator: Separator, path: str | Path, *, half: bool = False, **metadata: Any) -> None:
     """Write a separator's weights, atomically.
 
-    half: store floating-point tensors in 16 bits. metadata: JSON-ready facts (the recipe, what was
+    half: store floating-point tensors in 16 bits, but in 32 those with values that 16 cannot hold
+    (running variances may exceed 65 504). metadata: JSON-ready facts (the recipe, what was
     measured) kept in the header. Raises OutputError where the file cannot be written.
     """
     from safetensors import SafetensorError
@@ -57,7 +58,11 @@ def save(separator: Separator, path: str | Path, *, half: bool = False, **metada
 
 def _stored(tensor: torch.Tensor, half: bool) -> torch.Tensor:
     tensor = tensor.detach().cpu().contiguous()
-    return tensor.half() if half and tensor.is_floating_point() else tensor.clone()
+    if half and tensor.is_floating_point():
+        halved = tensor.half()
+        if bool((halved.isfinite() == tensor.isfinite()).all()):
+            return halved
+    return tensor.clone()
 
 
 def locate(name: str | Path) -> Path:

@@ -61,13 +61,14 @@ def at_rate(separator: Separator, sample_rate: int | None) -> Separator:
 def freeze(separator: Separator, parts: Sequence[str]) -> None:
     """Keep parts of a network as they are: no gradient, and always in evaluation mode.
 
-    parts: beginnings of the names of parameters within `separator.network`, whole words between
-    dots, e.g. "encoder" or "members.vocals.lstm".
+    parts: beginnings of the names of parameters and buffers within `separator.network`, whole words
+    between dots, e.g. "encoder" or "members.vocals.lstm".
 
     Raises RecipeError, with the nearest name, for a part that the network lacks, and where nothing
     is left to learn.
     """
-    names = dict(separator.network.named_parameters())
+    parameters = dict(separator.network.named_parameters())
+    names = [*parameters, *(name for name, _ in separator.network.named_buffers())]
     modules = dict(separator.network.named_modules())
     frozen: list[str] = []
     for part in parts:
@@ -78,9 +79,10 @@ def freeze(separator: Separator, parts: Sequence[str]) -> None:
                 f"separator.freeze names '{part}', no part of the network; the nearest is '{near}'"
             )
         for name in within:
-            names[name].requires_grad_(False)
+            if name in parameters:
+                parameters[name].requires_grad_(False)
         frozen += [name for name in modules if f"{name}.".startswith(f"{part}.")]
-    if parts and not any(one.requires_grad for one in names.values()):
+    if parts and not any(one.requires_grad for one in parameters.values()):
         raise RecipeError(f"separator.freeze: {', '.join(parts)} leaves nothing to learn")
     if frozen:
         keep = _InEvaluation(frozen)

@@ -64,10 +64,10 @@ def load_moments(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> Non
 
 
 class Average(Generic[Module]):
-    """Exponential moving average of a module's weights; buffers are copied.
+    """Exponential moving average of a module's weights and of its buffers that are no integers.
 
-    The decay of step t (from 0) is min(decay, (1 + t) / (10 + t)): the average forgets the random
-    start quickly.
+    Running statistics of the last batches alone would be as unsteady as the weights were. The decay
+    of step t (from 0) is min(decay, (1 + t) / (10 + t)): the average forgets the start quickly.
     """
 
     def __init__(self, module: Module, decay: float) -> None:
@@ -80,9 +80,13 @@ class Average(Generic[Module]):
         decay = min(self.decay, (1 + step) / (10 + step))
         averages = [p.detach() for p in self.module.parameters()]
         weights = [p.detach() for p in module.parameters()]
-        torch._foreach_lerp_(averages, weights, 1 - decay)
         for kept, new in zip(self.module.buffers(), module.buffers(), strict=True):
-            kept.copy_(new)
+            if kept.is_floating_point():
+                averages.append(kept)
+                weights.append(new)
+            else:
+                kept.copy_(new)
+        torch._foreach_lerp_(averages, weights, 1 - decay)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights and buffers of the average."""
